@@ -1,0 +1,65 @@
+"""Activations by name, with the facts that decide where each may stand (no torch needed)."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import MappingProxyType
+
+from lipexp.errors import UserError
+from lipexp.registry import Entry, Registry
+
+
+def _entry(where: str, description: str, *, slope_restricted: bool, multiple: int = 1) -> Entry:
+    facts = {"slope_restricted": slope_restricted, "multiple": multiple}
+    return Entry(f"lipexp.activations.{where}", description, MappingProxyType(facts))
+
+
+# slope_restricted: elementwise with slopes in [0, 1], which is what the proof of residual SLL
+# needs; multiple: the width must be a multiple of it.
+ACTIVATIONS = Registry(
+    "activation",
+    {
+        "relu": _entry("two_slopes:ReLU", "max(x, 0)", slope_restricted=True),
+        "leaky_relu": _entry(
+            "two_slopes:LeakyReLU", "x above 0, 0.01 x below", slope_restricted=True
+        ),
+        "abs": _entry("two_slopes:Abs", "|x|; keeps gradient norms", slope_restricted=False),
+        "maxmin": _entry(
+            "sorting:MaxMin",
+            "sorts adjacent pairs; keeps gradient norms; even width",
+            slope_restricted=False,
+            multiple=2,
+        ),
+        "identity": _entry("two_slopes:Identity", "x", slope_restricted=True),
+        "tanh": _entry("tanh:Tanh", "tanh(x)", slope_restricted=True),
+    },
+)
+
+
+def check_width(name: str, width: int) -> None:
+    """Raises UserError where the activation cannot stand behind ``width`` units."""
+    multiple = ACTIVATIONS.fact(name, "multiple", 1)
+    if width % multiple:
+        raise UserError(
+            f"activation={name} needs a width that is a multiple of {multiple}; got width={width}"
+        )
+
+
+def check_inside_residual(name: str) -> None:
+    """Raises UserError for an activation that would break a residual layer's proof."""
+    if not ACTIVATIONS.fact(name, "slope_restricted", False):
+        sound = ", ".join(a for a in ACTIVATIONS if ACTIVATIONS.fact(a, "slope_restricted"))
+        raise UserError(
+            f"activation={name} inside a residual layer: the layer is 1-Lipschitz only for "
+            f"elementwise slopes in [0, 1] (with {name} it can stretch distances 3 times); "
+            f"use one of {sound}"
+        )
+
+
+def __getattr__(name: str):
+    for entry in ACTIVATIONS._entries.values():
+        if isinstance(entry.where, str) and entry.where.endswith(f":{name}"):
+            return entry.load()
+    if name == "Activation":
+        return import_module("lipexp.activations.base").Activation
+    raise AttributeError(f"module 'lipexp.activations' has no attribute {name!r}")

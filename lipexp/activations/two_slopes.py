@@ -1,0 +1,82 @@
+"""Activations with one slope above zero and one below: relu, leaky_relu, abs, identity."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lipexp.activations.base import Activation
+from lipexp.lipschitz import UNIT_ROUNDOFF
+
+
+class TwoSlopes(Activation):
+    """x -> x for x > 0, a x for x <= 0, with |a| <= 1: Lipschitz constant 1, homogeneous."""
+
+    negative_slope: float
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.leaky_relu(x, self.negative_slope)
+
+    def pullback(self, x: Tensor, cotangent: Tensor) -> Tensor:
+        return torch.ops.aten.leaky_relu_backward(cotangent, x, self.negative_slope, False)
+
+    def active_fraction(self, x: Tensor) -> Tensor:
+        if self.negative_slope:
+            return torch.ones(x.shape[0], dtype=torch.float64, device=x.device)
+        return torch.count_nonzero(x > 0, dim=tuple(range(1, x.dim()))) / x[0].numel()
+
+    def difference(self, x: Tensor, deviation: Tensor, ratio: Tensor) -> Tensor:
+        # On the same side of 0 the map is linear.  Where the sign changes, a term (1 - a) x enters
+        # with the sign of the crossing; x / ratio is of the deviation's size there.
+        a = self.negative_slope
+        before, after = x > 0, (x + ratio * deviation) > 0
+        linear = torch.where(after, deviation, a * deviation)
+        jump = (1 - a) * (x / ratio)
+        crossing = torch.where(after, linear + jump, linear - jump)
+        return torch.where(before == after, linear, crossing)
+
+
+class ReLU(TwoSlopes):
+    """max(x, 0)."""
+
+    negative_slope = 0.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.relu()
+
+    def pullback(self, x: Tensor, cotangent: Tensor) -> Tensor:
+        return torch.ops.aten.threshold_backward(cotangent, x, 0)
+
+
+class LeakyReLU(TwoSlopes):
+    """max(x, 0.01 x)."""
+
+    negative_slope = 0.01
+
+    def local_error(self, x, norm):
+        return UNIT_ROUNDOFF * norm
+
+
+class Abs(TwoSlopes):
+    """|x|, the gradient-norm preserving relative of relu."""
+
+    negative_slope = -1.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.abs()
+
+
+class Identity(TwoSlopes):
+    """x."""
+
+    negative_slope = 1.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+    def pullback(self, x: Tensor, cotangent: Tensor) -> Tensor:
+        return cotangent
+
+    def difference(self, x: Tensor, deviation: Tensor, ratio: Tensor) -> Tensor:
+        return deviation

@@ -1,0 +1,103 @@
+"""The residual SDP-based Lipschitz layer (SLL)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from lipexp.activations import check_inside_residual
+from lipexp.errors import UserError
+from lipexp.layers.aol import largest_factor
+from lipexp.layers.base import LipschitzResidual
+from lipexp.layers.bounds import power_of_two, residual_kappa
+from lipexp.layers.gram import rescaling_sums
+from lipexp.lipschitz import TINY, UNIT_ROUNDOFF, gamma, magnitude
+
+
+class SLLLinear(LipschitzResidual):
+    """x -> x - 2 W T^-1 phi(W^T x + b), 1-Lipschitz; x: (..., features) -> (..., features).
+
+    ``weight`` stores W^T, shape (hidden, features); T_i = sum_j |W^T W|_ij exp(q_j - q_i).  With
+    J = I - 2 W T^-1 D W^T, 0 <= D <= 1 and u = W^T v:
+    |J v|^2 = |v|^2 - 4 u^T T^-1 D u + 4 |W T^-1 D u|^2 <= |v|^2, since W^T W <= T (Araujo et al.,
+    arXiv 2303.03169, Theorem 3).  Sound for elementwise slopes in [0, 1] only: with abs or maxmin
+    inside, the constant is 3.  A zero hidden row drops out, with gradient 0.
+    ``q``: "one" (exp(q) = 1 at the start) or "normal" (q ~ N(0, 1)).
+    """
+
+    def __init__(
+        self, features, hidden_features=None, bias=True, *, q="one", activation="relu", **keywords
+    ):
+        if isinstance(activation, str):
+            from lipexp.activations import ACTIVATIONS
+
+            check_inside_residual(activation)
+            activation = ACTIVATIONS[activation]()
+        super().__init__(features, hidden_features, bias, activation=activation, **keywords)
+        if q not in ("one", "normal"):
+            raise UserError(f"model.q={q}: must be one or normal")
+        self.q_mode = q
+        self.q = nn.Parameter(self.weight.new_zeros(self.hidden_features))
+        if q == "normal":
+            nn.init.normal_(self.q)
+
+    def _scaled(self) -> tuple[Tensor, Tensor, Tensor]:
+        """(c, U, t): W^T = c U with c a power of two, and t = T^-1 of U, 0 for a zero row."""
+        scale = power_of_two(self.weight)
+        rows = self.weight / scale
+        sums = rescaling_sums(rows.mT, self.q if self._weighs() else None)
+        positive = sums > 0  # Note [masked before rsqrt] holds for the quotient too
+        inverse = torch.where(positive, sums, 1.0).reciprocal()
+        inverse = inverse.clamp(max=largest_factor(sums.dtype) ** 2)
+        return scale, rows, torch.where(positive, inverse, 0.0)
+
+    def _weighs(self) -> bool:
+        """Whether q can matter: it trains, or it is not constant."""
+        return self.training or bool((self.q != self.q[0]).any())
+
+    def branch(self) -> tuple[Tensor, Tensor]:
+        scale, rows, inverse = self._scaled()
+        return self.weight, 2 * (rows * inverse[:, None] / scale).mT
+
+    def effective_weight(self) -> Tensor:
+        """W T^(-1/2), shape (features, hidden): its norm is at most 1."""
+        _, rows, inverse = self._scaled()
+        return (rows * inverse.sqrt()[:, None]).mT
+
+    def _kappa(self) -> float:
+        q = self.q.detach().double()
+        return residual_kappa(self.features, self.hidden_features, float(q.max() - q.min()))
+
+    def lipschitz_bound(self, tight: bool = False) -> float:
+        return math.nextafter(2 * self._kappa() - 1, math.inf)
+
+    def local_error(self, x, norm):
+        """2 |W T^-1| D + 2 |W| (u + gamma(h + 1)) |a| + 2 u |y|, all parts bounded by norms.
+
+        D bounds the rounding of W^T x + b and of phi; a = T^-1 phi(.) is what the second product
+        gets.  |W T^-1| <= sqrt(kappa max t).  In units where the largest entry of W lies in [1/2, 1).
+        """
+        layer = self._in_float64()
+        scale, rows, inverse = (part.detach() for part in layer._scaled())
+        size, top = magnitude(rows), float(inverse.max())
+        d, h = self.features, self.hidden_features
+        bias = layer._bias_norm() / float(scale)
+        before = (size * norm + bias) * (1 + gamma(d + 8))
+        rounding = gamma(d + 10) * before + 2 * math.sqrt(h) * (d + 2) * TINY
+        outer = 2 * math.sqrt(self._kappa() * top)
+        after = top * (before + rounding)
+        return (
+            outer * rounding
+            + 2 * size * (UNIT_ROUNDOFF + gamma(h + 4)) * after
+            + 2 * UNIT_ROUNDOFF * self.norm_after(norm)
+            + 2 * math.sqrt(d) * (h + 2) * TINY
+        ) * (1 + gamma(16))
+
+    def norm_after(self, norm):
+        layer = self._in_float64()
+        scale, _, inverse = (part.detach() for part in layer._scaled())
+        outer = 2 * math.sqrt(self._kappa() * float(inverse.max()))
+        at_zero = outer * layer._bias_norm() / float(scale)
+        return (norm * self.lipschitz_bound() + at_zero) * (1 + 8 * UNIT_ROUNDOFF)

@@ -1,0 +1,18 @@
+"""Networks by name: how layers are put together."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+from lipexp.registry import Entry, Registry
+
+NETWORKS = Registry(
+    "network",
+    {
+        "mlp": Entry(
+            "lipexp.networks.mlp:mlp",
+            "input, [adapter], depth hidden layers of one width, head",
+            MappingProxyType({}),
+        ),
+    },
+)

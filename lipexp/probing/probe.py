@@ -1,0 +1,278 @@
+"""Forward and backward statistics of every layer of R networks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lipexp.errors import UserError
+from lipexp.networks.network import HiddenLayer, Network
+from lipexp.probing.cotangent import Cotangent
+from lipexp.probing.scale import power
+from lipexp.probing.signal import (
+    Plain,
+    Referenced,
+    Signal,
+    log10_second_moment,
+    mean_over_rms,
+)
+from lipexp.probing.steps import Step, log10_mean_square, make_step
+
+KEPT_BYTES = 2**30  # what may be kept for the backward pass before layers are computed twice
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Counts of one hidden layer's z / rms(z), all replicates together, over ``edges``."""
+
+    layer: int
+    edges: np.ndarray
+    counts: np.ndarray
+
+
+@dataclass
+class Statistics:
+    """What a probe measured; every array of ``columns`` is float64, (rows, R), NaN where not measured.
+
+    Row 0 is the signal that enters layer 1, then come the hidden layers, then the head where it took
+    part.  Logarithms are base 10, of mean squares over inputs and units.
+    """
+
+    columns: dict[str, np.ndarray]
+    layers: list[list[nn.Module] | None]  # the R modules behind each row
+    paths: list[str]
+    histograms: list[Histogram] = field(default_factory=list)
+
+
+class _Columns:
+    """Values by column and row, left on the device until the end."""
+
+    def __init__(self, rows: int, replicates: int):
+        self._shape = (rows, replicates)
+        self._values: dict[str, dict[int, Tensor]] = {}
+
+    def put(self, row: int, **values: Tensor | None) -> None:
+        for column, value in values.items():
+            if value is not None:
+                self._values.setdefault(column, {})[row] = value
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        result = {}
+        for column, values in self._values.items():
+            result[column] = np.full(self._shape, np.nan)
+            stacked = torch.stack([value.double() for value in values.values()])
+            result[column][list(values)] = stacked.cpu().numpy()
+        return result
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What the backward pass needs of a row: z's mantissas and exponent, and the step that made it."""
+
+    mantissa: Tensor
+    exponent: Tensor
+    step: Step | None
+
+
+class _Probe:
+    """R networks of one shape on their way through one batch."""
+
+    def __init__(self, networks, columns: _Columns, *, histograms, operator_norms, tick):
+        self.networks = networks
+        self.stacks: list[list[HiddenLayer]] = [
+            list(stack) for stack in zip(*(n.hidden_layers() for n in networks), strict=True)
+        ]
+        self.depth = len(self.stacks)
+        self.columns, self.tick = columns, tick
+        self.operator_norms = operator_norms
+        self.wanted, self.histograms = set(histograms), []
+
+    def layers(self, row: int) -> list[nn.Module]:
+        return [hidden.layer for hidden in self.stacks[row - 1]]
+
+    def activation(self, row: int):
+        """The activation behind hidden layer ``row``."""
+        return self.stacks[row - 1][0].activation
+
+    def has_bias(self) -> bool:
+        return any(
+            hidden.layer.bias is not None and bool(hidden.layer.bias.detach().any())
+            for stack in self.stacks
+            for hidden in stack
+        )
+
+    def climb(self, signal: Signal, rows: range, *, keep: bool, record: bool):
+        """From the signal of row ``rows[0] - 1`` (before its activation) to that of the last row."""
+        kept = [_Kept(signal.full(), signal.exponent, None)]
+        for row in rows:
+            step = make_step(self.layers(row), gradients=keep)
+            if row > 1:
+                signal = signal.activated(self.activation(row - 1))
+            signal, inner_activity = step.up(signal)
+            signal = signal.measured()
+            full = signal.full()
+            if record:
+                self._record(row, signal, full, step, inner_activity)
+                self.tick()
+            if keep:
+                kept.append(_Kept(full, signal.exponent, step))
+        return signal, kept
+
+    def _record(self, row, signal, full, step, inner_activity) -> None:
+        if inner_activity is None:
+            inner_activity = self.activation(row).active_fraction(full)
+        record_signal(self.columns, row, signal)
+        self.columns.put(
+            row,
+            active_fraction=inner_activity,
+            log10_weight_variance=log10_mean_square(step.effective_weight()),
+            operator_norm=step.operator_norm() if self.operator_norms else None,
+        )
+        if row in self.wanted:
+            self.histograms.append(_histogram(row, full, signal.size))
+
+    def descend(self, down: Cotangent, rows: range, kept: list[_Kept]) -> Cotangent:
+        """From the cotangent at the last of ``rows`` to that of row ``rows[0] - 1``."""
+        for row in reversed(rows):
+            step = kept.pop().step
+            below = kept[-1]
+            x = below.mantissa
+            if row > 1:
+                x = self.activation(row - 1).at_scale(power(below.exponent))(x)
+            down, moment = step.down(down, x, below.exponent)
+            self.columns.put(row, log10_weight_gradient_second_moment=moment)
+            if row > 1:
+                down = down.pulled_back(self.activation(row - 1), below.mantissa, below.exponent)
+            down = record_cotangent(self.columns, row - 1, down)
+            self.tick()
+        return down
+
+    def through_head(self, top: _Kept, labels: Tensor) -> Cotangent:
+        """The cotangent of the summed cross-entropy at the last hidden layer's z; records the head."""
+        row = self.depth + 1
+        step = make_step([network.head for network in self.networks], gradients=True)
+        phi = self.activation(self.depth).at_scale(power(top.exponent))
+        entering = Plain.of(phi(top.mantissa), top.exponent)
+        scores = step.up(entering)[0].measured()
+        record_signal(self.columns, row, scores)
+        self.columns.put(row, log10_weight_variance=log10_mean_square(step.effective_weight()))
+        if self.operator_norms:
+            self.columns.put(row, operator_norm=step.operator_norm())
+        true_scores = scores.full() * power(scores.exponent).to(scores.full().dtype)
+        loss = true_scores.softmax(dim=2)
+        loss[:, torch.arange(labels.numel()), labels] -= 1
+        down = record_cotangent(self.columns, row, Cotangent.of(loss))
+        down, moment = step.down(down, entering.mantissa, entering.exponent)
+        self.columns.put(row, log10_weight_gradient_second_moment=moment)
+        return down.pulled_back(self.activation(self.depth), top.mantissa, top.exponent)
+
+
+def record_signal(columns: _Columns, row: int, signal: Signal) -> None:
+    columns.put(
+        row,
+        log10_second_moment=log10_second_moment(signal),
+        log10_variance=signal.log10_variance(),
+        mean_over_rms=mean_over_rms(signal),
+    )
+
+
+def record_cotangent(columns: _Columns, row: int, down: Cotangent) -> Cotangent:
+    down, moment, variance = down.measured()
+    columns.put(row, log10_gradient_second_moment=moment, log10_gradient_variance=variance)
+    return down
+
+
+def _histogram(row: int, full: Tensor, size: Tensor, bins: int = 121) -> Histogram:
+    edges = np.linspace(-6, 6, bins + 1)
+    safe = torch.where(size > 0, size, 1.0)[:, None, None]
+    values = (full.double() / safe).flatten().cpu().numpy()
+    return Histogram(row, edges, np.histogram(values, edges)[0])
+
+
+def _segments(depth: int, bytes_per_layer: int, budget: int) -> list[range]:
+    """Ranges of rows; what one range keeps fits the budget, or is about sqrt(depth) layers."""
+    length = depth if depth * bytes_per_layer <= budget else math.ceil(math.sqrt(depth))
+    return [range(start, min(start + length, depth + 1)) for start in range(1, depth + 1, length)]
+
+
+def _entering_cotangent(kind: str, z: Tensor, generators) -> Cotangent:
+    """The chosen cotangent at z (R, inputs, units), with second moment 1."""
+    if kind == "ones":
+        return Cotangent.of(torch.ones_like(z), common=True)
+    draws = np.stack([generator.standard_normal(z.shape[1:]) for generator in generators])
+    draws /= np.sqrt(np.square(draws).mean(axis=(1, 2), keepdims=True))
+    return Cotangent.of(torch.from_numpy(draws).to(z))
+
+
+def probe(
+    networks: Sequence[Network],
+    inputs: Tensor,
+    *,
+    cotangent: str = "gaussian",
+    generators: Sequence[np.random.Generator] = (),
+    labels: Tensor | None = None,
+    histograms: Sequence[int] = (),
+    operator_norms: bool = True,
+    kept_bytes: int = KEPT_BYTES,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Statistics:
+    """Sends ``inputs`` (batch, ...) up R networks of one shape, and a cotangent down again.
+
+    ``cotangent``: "gaussian" (N(0, 1), one per input, drawn from the R ``generators``) or "ones",
+    both of second moment 1 at the last hidden layer's z, where the head takes no part; or "loss": of
+    the summed cross-entropy, through the head, which needs ``labels`` (batch,).
+    ``histograms``: numbers of hidden layers.  ``progress(done, total)`` after each layer's step.
+
+    Memory beyond the weights: what the backward pass needs of all layers where that is at most
+    ``kept_bytes``, else of 2 sqrt(depth) layers, and then the forward pass is run twice.
+    Raises UserError for "loss" on a network without a head, and for layers it does not know.
+    """
+    if cotangent == "loss" and (labels is None or not hasattr(networks[0], "head")):
+        raise UserError("task.cotangent=loss needs a data set with classes")
+    depth = sum(1 for _ in networks[0].hidden_layers())
+    has_head = cotangent == "loss"
+    columns = _Columns(depth + 1 + has_head, len(networks))
+    steps = 0
+
+    def tick() -> None:
+        nonlocal steps
+        steps += 1
+        progress(steps, 2 * depth)
+
+    run = _Probe(
+        networks, columns, histograms=histograms, operator_norms=operator_norms, tick=tick
+    )
+    with torch.no_grad():
+        x = torch.stack([network.stem(inputs) for network in networks])
+    signal: Signal = (Referenced if run.has_bias() else Plain).of(x)
+    record_signal(columns, 0, signal)
+
+    widest = max(stack[0].layer.free_weight.shape[0] for stack in run.stacks)
+    bytes_per_layer = x.element_size() * len(networks) * widest * (x.shape[1] + 6 * widest)
+    segments = _segments(depth, bytes_per_layer, kept_bytes)
+    starts: list[Signal] = []
+    for rows in segments:
+        starts.append(signal)
+        signal, kept = run.climb(signal, rows, keep=rows is segments[-1], record=True)
+
+    if has_head:
+        down = run.through_head(kept[-1], labels)
+    else:
+        down = _entering_cotangent(cotangent, kept[-1].mantissa, generators)
+    down = record_cotangent(columns, depth, down)
+    for rows, start in zip(reversed(segments), reversed(starts), strict=True):
+        if rows is not segments[-1]:
+            _, kept = run.climb(start, rows, keep=True, record=False)
+        down = run.descend(down, rows, kept)
+
+    layers: list[list[nn.Module] | None] = [None, *(run.layers(r) for r in range(1, depth + 1))]
+    paths = ["input", *(stack[0].path for stack in run.stacks)]
+    if has_head:
+        layers.append([network.head for network in networks])
+        paths.append("head")
+    return Statistics(columns.arrays(), layers, paths, run.histograms)

@@ -1,0 +1,146 @@
+"""One layer of R networks as a step up for a signal and down for a cotangent.
+
+The effective weights of the R networks are stacked, so the products with the data are batched; each
+layer computes its own effective weight, so a layer is written for one network only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from lipexp.activations.base import Activation
+from lipexp.errors import UserError
+from lipexp.layers.base import FreeWeightModule, LipschitzLinear, LipschitzResidual
+from lipexp.probing.cotangent import Cotangent
+from lipexp.probing.scale import LOG10_2, power
+from lipexp.probing.signal import Signal
+
+
+def log10_mean_square(x: Tensor) -> Tensor:
+    """log10 of the mean of x^2 over all axes but the first, safe where squares under- or overflow."""
+    flat = x.detach().flatten(1)
+    top = flat.abs().amax(1)
+    scale = torch.where(top > 0, top, torch.ones_like(top))
+    mean = (flat / scale[:, None]).double().square().mean(1)
+    return mean.log10() + 2 * scale.double().log10()
+
+
+def largest_singular_value(weight: Tensor) -> Tensor:
+    """The exact l2 norm of matrices (R, out, in), by eigenvalues of the smaller Gram matrix."""
+    weight = weight.detach().double()
+    if weight.shape[1] < weight.shape[2]:
+        weight = weight.mT
+    return torch.linalg.eigvalsh(weight.mT @ weight)[:, -1].clamp(min=0).sqrt()
+
+
+def _stacked_bias(layers: Sequence[FreeWeightModule]) -> Tensor | None:
+    """(R, 1, out); None where all are zero, so that no bias meets a scale of 2^-4000."""
+    if layers[0].bias is None:
+        return None
+    bias = torch.stack([layer.bias.detach() for layer in layers])
+    return bias[:, None] if bool(bias.any()) else None
+
+
+class Step:
+    """What the probe asks of a layer; ``layers`` are the same layer of R networks."""
+
+    def __init__(self, layers: Sequence[FreeWeightModule], *, gradients: bool):
+        self.layers = layers
+        with torch.set_grad_enabled(gradients):
+            self._effective()
+        self.bias = _stacked_bias(layers)
+
+    def _effective(self) -> None:
+        raise NotImplementedError
+
+    def up(self, signal: Signal) -> tuple[Signal, Tensor | None]:
+        """(the layer's output, share of active hidden units of a residual layer or None)."""
+        raise NotImplementedError
+
+    def down(self, cotangent: Cotangent, x: Tensor, exponent: Tensor) -> tuple[Cotangent, Tensor]:
+        """(cotangent at the layer's input, log10 second moment of the free weight's gradient).
+
+        x: the layer's inputs, mantissas (R, inputs, in) with their exponent (R,).
+        """
+        raise NotImplementedError
+
+    def effective_weight(self) -> Tensor:
+        raise NotImplementedError
+
+    def operator_norm(self) -> Tensor | None:
+        return None
+
+    def _free_gradient(self, outputs, gradients, exponent: Tensor) -> Tensor:
+        free = [layer.free_weight for layer in self.layers]
+        pulled = torch.autograd.grad(outputs, free, gradients)
+        return log10_mean_square(torch.stack(pulled)) + 2 * LOG10_2 * exponent
+
+
+class AffineStep(Step):
+    """z = W x + b."""
+
+    def _effective(self) -> None:
+        self.weight = torch.stack([layer.effective_weight() for layer in self.layers])
+
+    def up(self, signal):
+        return signal.affine(self.weight.detach(), self.bias), None
+
+    def down(self, cotangent, x, exponent):
+        gradient = cotangent.full().mT @ x
+        moment = self._free_gradient(
+            [self.weight], [gradient], cotangent.exponent + exponent
+        )
+        return cotangent.through(self.weight.detach()), moment
+
+    def effective_weight(self) -> Tensor:
+        return self.weight.detach()
+
+    def operator_norm(self) -> Tensor:
+        return largest_singular_value(self.weight)
+
+
+class ResidualStep(Step):
+    """y = x - G phi(A x + b)."""
+
+    def _effective(self) -> None:
+        inner, outer = zip(*(layer.branch() for layer in self.layers), strict=True)
+        self.inner, self.outer = torch.stack(inner), torch.stack(outer)
+        self.activation: Activation = self.layers[0].activation
+
+    def up(self, signal):
+        before = signal.affine(self.inner.detach(), self.bias)
+        branch = before.activated(self.activation).affine(self.outer.detach(), None)
+        return signal.minus(branch), self.activation.active_fraction(before.full())
+
+    def down(self, cotangent, x, exponent):
+        before = x @ self.inner.detach().mT
+        if self.bias is not None:
+            before = before + self.bias * power(-exponent).to(x.dtype)
+        after = self.activation.at_scale(power(exponent))(before)
+        inside = cotangent.negated().through(self.outer.detach())
+        inside = inside.pulled_back(self.activation, before, exponent)
+        moment = self._free_gradient(
+            [self.inner, self.outer],
+            [inside.full().mT @ x, -(cotangent.full().mT @ after)],
+            cotangent.exponent + exponent,
+        )
+        return cotangent.plus(inside.through(self.inner.detach())), moment
+
+    def effective_weight(self) -> Tensor:
+        with torch.no_grad():
+            return torch.stack([layer.effective_weight() for layer in self.layers])
+
+
+def make_step(layers: Sequence[FreeWeightModule], *, gradients: bool) -> Step:
+    """The step of one layer of R networks.  Raises UserError for a layer of neither shape."""
+    first = layers[0]
+    if isinstance(first, LipschitzLinear):
+        return AffineStep(layers, gradients=gradients)
+    if isinstance(first, LipschitzResidual):
+        return ResidualStep(layers, gradients=gradients)
+    raise UserError(
+        f"the probe knows LipschitzLinear and LipschitzResidual layers; got {type(first).__name__}"
+    )

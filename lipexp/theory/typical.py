@@ -1,0 +1,80 @@
+"""Mean of the logarithm against logarithm of the mean: how far one network lies below the law.
+
+One layer's gain for one input is a random number g.  After many layers the mean of the product is
+carried by rare lucky networks, its logarithm by all: a typical network decays by E ln g per layer,
+the law in expectation by ln E g.  Here E ln g - ln E g, in natural logarithms, as a sum of what the
+activation's mask costs (n units meet it) and what the weight's rows cost.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import numpy as np
+from scipy.special import gammaln, psi
+
+from lipexp.theory.activations import ActivationLaw
+from lipexp.theory.weights import Shape
+
+SMALLEST_WIDTH = 8
+"""The least fan_in and fan_out for which a rescaled layer's spread is given: the expansion in
+1/width is right to 0.01 (log10, relu) there, and useless at 4."""
+
+
+@lru_cache(maxsize=1024)
+def mask_spread(units: int, slope: float) -> float:
+    """E ln s - ln E s, s = |phi(z)|^2 / |z|^2, z standard normal with so many units.
+
+    relu: s given k positive units is Beta(k/2, (n-k)/2), so E psi(k/2) - psi(n/2) + ln 2 with
+    k ~ Binomial(n, 1/2); k = 0, the end of the signal, is left out.  Other slopes a:
+    E ln X = int (exp(-t) - E exp(-t X)) dt/t for X = |phi(z)|^2, by the trapezoid rule in ln t.
+    """
+    if slope * slope == 1:
+        return 0.0
+    if slope == 0:
+        k = np.arange(1, units + 1)
+        log_p = gammaln(units + 1) - gammaln(k + 1) - gammaln(units - k + 1) - units * math.log(2)
+        p = np.exp(log_p)
+        return float(p @ psi(k / 2) / p.sum() - psi(units / 2) + math.log(2))
+    step = 0.05
+    t = np.exp(np.arange(-40 - math.log(units), 90, step))
+    laplace = (1 / np.sqrt(1 + 2 * t) + 1 / np.sqrt(1 + 2 * slope**2 * t)) / 2
+    log_moment = float(np.sum(np.exp(-t) - laplace**units) * step)
+    return log_moment - psi(units / 2) - math.log(2) - math.log((1 + slope**2) / 2)
+
+
+def row_spread(shape: Shape, *, into: int, out_of: int) -> float | None:
+    """E ln |W x|^2 - ln E |W x|^2, W into x out_of and x fixed; None where no form is known.
+
+    iid: |W x|^2 is chi-squared with ``into`` degrees (exact for Gaussian entries).  Haar: the share
+    of a sphere that a projection keeps, Beta(into/2, (out_of-into)/2); 0 where it keeps all.
+    """
+    if shape in (Shape.IID, Shape.RESCALED):
+        return float(psi(into / 2) - math.log(into / 2))
+    if shape is Shape.HAAR:
+        if into >= out_of:
+            return 0.0
+        return float(psi(into / 2) - psi(out_of / 2) - math.log(into / out_of))
+    return None
+
+
+def gain_spread(
+    shape: Shape, phi: ActivationLaw, *, fan_in: int, fan_out: int, backward: bool
+) -> float | None:
+    """E ln g - ln E g of one layer for one input; the mask is on the layer's fan_in units.
+
+    Exact for Gaussian and for Haar weights.  Rescaled ones: AOL evens out the column norms, whose
+    squares have relative variance 1/(2 d) instead of 2/d, and gives back 3/4 E phi^4/(E phi^2)^2
+    / (n d), to second order; sizes of at least SMALLEST_WIDTH.
+    """
+    into, out_of = (fan_in, fan_out) if backward else (fan_out, fan_in)
+    rows = row_spread(shape, into=into, out_of=out_of)
+    if rows is None:
+        return None
+    spread = mask_spread(fan_in, phi.slope) + rows
+    if shape is Shape.RESCALED:
+        if min(fan_in, fan_out) < SMALLEST_WIDTH:
+            return None
+        spread += 0.75 * phi.fourth_moment / (fan_in * fan_out)
+    return spread
