@@ -9,7 +9,8 @@ where nothing is to be centred), ``scale`` (what a stored pixel is divided by), 
 ``files`` (below the data folder, each as it is or with ``.gz``), ``origin`` of a set that has no
 files there, ``generated`` (inputs are drawn from a distribution: no classes, no training).
 
-A plugin registers a function ``(folder: Path, verify: bool) -> Dataset`` with these facts.
+A plugin registers, with these facts, a function ``(folder: Path, verify: bool) -> Dataset``, or of
+a generated set ``(features: int | None) -> Dataset``.
 """
 
 from __future__ import annotations

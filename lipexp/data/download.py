@@ -55,11 +55,10 @@ def download(name: str, folder: str | os.PathLike | None = None) -> None:
 
 
 def _put(scratch: Path, target: Path, top: str) -> None:
-    for source in sorted((scratch / top).rglob("*")):
-        destination = target / source.relative_to(scratch)
-        if source.is_dir():
-            destination.mkdir(parents=True, exist_ok=True)
-        else:
+    """Moves the files below ``top``, and leaves the archives that they came in."""
+    for source in (scratch / top).rglob("*"):
+        if source.is_file():
+            destination = target / source.relative_to(scratch)
             destination.parent.mkdir(parents=True, exist_ok=True)
             os.replace(source, destination)
 

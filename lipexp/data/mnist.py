@@ -36,7 +36,8 @@ def load(folder: Path, verify: bool) -> Dataset:
     arrays, found = [], {}
     for path in (stored(folder / file) for file in MNIST_FILES):
         content = read_bytes(path)
-        arrays.append(read_idx(unpack(content, path.name), path.name))
+        rank = 3 if "images" in path.name else 1
+        arrays.append(read_idx(unpack(content, path.name), rank, path.name))
         if verify:
             found[path.name] = md5(content)
     train, test = (
@@ -48,18 +49,21 @@ def load(folder: Path, verify: bool) -> Dataset:
     return dataset
 
 
-def read_idx(content: bytes, name: str) -> np.ndarray:
+def read_idx(content: bytes, rank: int, name: str) -> np.ndarray:
     """The uint8 array of an idx file: 0, 0, type, rank; rank sizes as uint32; then the bytes.
 
-    All big-endian.  Raises Malformed for another type, and for a byte too few or too many.
+    All big-endian.  Raises Malformed for another type or rank, for no data, for a byte too few or
+    too many.
     """
-    if len(content) < 4 or content[:3] != bytes((0, 0, UNSIGNED_BYTE)):
-        raise Malformed(f"{name} is not an idx file of unsigned bytes")
-    start = 4 + 4 * content[3]
+    if content[:4] != bytes((0, 0, UNSIGNED_BYTE, rank)):
+        raise Malformed(f"{name} is not an idx file of unsigned bytes, rank {rank}")
+    start = 4 + 4 * rank
     if len(content) < start:
         raise Malformed(f"{name} is cut short in its header")
-    shape = struct.unpack(f">{content[3]}I", content[4:start])
+    shape = struct.unpack(f">{rank}I", content[4:start])
     size, stated = len(content) - start, math.prod(shape)
     if size != stated:
         raise Malformed(f"{name} has {size:,} bytes of data where its header states {stated:,}")
+    if size == 0:
+        raise Malformed(f"{name} is empty")
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape).copy()

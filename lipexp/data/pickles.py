@@ -20,9 +20,7 @@ from lipexp.data.files import Malformed
 
 
 class Record:
-    """What stands for an admitted name; a pickle cannot set anything on it, nor on its class."""
-
-    __slots__ = ()
+    """What stands for an admitted name; `__setstate__` keeps a pickle from changing the class."""
 
     def __setstate__(self, state: Any) -> None:
         raise Malformed("it sets a state where there is none")
@@ -31,13 +29,12 @@ class Record:
 class PickledType(Record):
     """Stands for numpy.dtype: a number type of 1 to 8 bytes."""
 
-    __slots__ = ("code", "order")
+    code = order = ""
 
     def __init__(self, code: str | bytes, *_: Any):
         self.code = code.decode("ascii") if isinstance(code, bytes) else code
         if not re.fullmatch(r"[<>|=]?([ui][1248]|f[248])", self.code):
             raise Malformed(f"an array of type {self.code!r} is not an array of numbers")
-        self.order = ""
 
     def __setstate__(self, state: tuple) -> None:
         order = state[1].decode("ascii") if isinstance(state[1], bytes) else state[1]
@@ -51,10 +48,10 @@ class PickledType(Record):
 class PickledArray(Record):
     """Stands for an array of numpy: what the pickle says of it, checked when it is read."""
 
-    __slots__ = ("_parts",)
+    _parts: tuple | None = None
 
     def __init__(self, *_: Any):
-        self._parts: tuple | None = None
+        """Made empty, whatever the pickle says; its state comes later."""
 
     def __setstate__(self, state: tuple) -> None:
         _version, shape, kind, fortran, raw = state
@@ -89,18 +86,18 @@ class PickledScalar(Record):
 
 
 class PickledBytes(Record):
-    """Stands for codecs.encode, by which protocols before 3 store bytes; gives the bytes."""
+    """Stands for codecs.encode and bytes(), by which protocols before 3 store bytes; gives them."""
 
-    def __new__(cls, text: str, encoding: str | bytes = "latin1") -> Any:
+    def __new__(cls, text: str = "", encoding: str | bytes = "latin1") -> Any:
         if encoding not in ("latin1", b"latin1"):
             raise Malformed(f"bytes encoded as {encoding!r}")
         return text.encode("latin1")
 
 
 def elements(shape: Any) -> int:
-    """The number of elements of an array of that shape.  Raises Malformed for no shape."""
+    """The number of elements of an array of that shape.  Raises Malformed for what is none."""
     if not isinstance(shape, tuple) or not all(isinstance(n, int) and n >= 0 for n in shape):
-        raise Malformed(f"an array of shape {shape!r}")
+        raise Malformed("an array without a shape")
     return math.prod(shape)
 
 
@@ -109,6 +106,7 @@ ADMITTED: dict[tuple[str, str], type] = {
     ("numpy", "ndarray"): PickledArray,
     ("numpy", "dtype"): PickledType,
     ("_codecs", "encode"): PickledBytes,
+    ("__builtin__", "bytes"): PickledBytes,
     **{
         (f"numpy.{core}.{module}", name): record
         for core in ("core", "_core")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -70,46 +71,43 @@ def _log10(value: float) -> float:
     return math.log10(value) if value > 0 else -math.inf
 
 
-def _log10_sum(a: float, b: float) -> float:
-    """log10(10^a + 10^b)."""
-    high, low = max(a, b), min(a, b)
-    if math.isnan(a + b) or low == -math.inf:
-        return a + b if math.isnan(a + b) else high
-    return high + math.log1p(10 ** (low - high)) / math.log(10)
-
-
 def _accumulate(start: float, steps: np.ndarray, added: np.ndarray | None = None) -> np.ndarray:
-    """start, then m_l = m_(l-1) 10^(step_l) + added_l, all in log10."""
+    """start, then m_l = m_(l-1) 10^(step_l) + added_l, all in log10, without a loop.
+
+    m_l = P_l (m_0 + sum_(k <= l) added_k / P_k) with P_l the product of the gains so far: the logs
+    reach 10^4 and lose about 1e-11.
+    """
+    product = np.concatenate([[0.0], np.cumsum(steps)])
     if added is None:
-        return np.concatenate([[start], start + np.cumsum(steps)])
-    values = [start]
-    for step, more in zip(steps.tolist(), added.tolist(), strict=True):
-        values.append(_log10_sum(values[-1] + step, more))
-    return np.array(values)
+        return start + product
+    sources = np.concatenate([[start], added - product[1:]]) * math.log(10)
+    with np.errstate(invalid="ignore"):  # NaN, no law, stays NaN
+        return np.logaddexp.accumulate(sources) / math.log(10) + product
 
 
-def _feedforward_steps(
-    pairs: list[tuple[int, int]], weights: dict[tuple[int, int], WeightLaw], phi: ActivationLaw
-) -> tuple[np.ndarray, np.ndarray]:
-    """Forward and backward gains (2, L); layer 1 meets no activation in front of it."""
+def _gains(
+    pairs: list[tuple[int, int]],
+    weights: dict[tuple[int, int], WeightLaw],
+    phi: ActivationLaw,
+    backward: bool,
+) -> np.ndarray:
+    """Gains (2, L) of feedforward layers one way; layer 1 meets no activation in front of it."""
+    keys = [(pair, index == 0) for index, pair in enumerate(pairs)]
     gains = {}
-    for pair, weight in weights.items():
-        for backward in (False, True):
-            for first in (False, True):
-                law, typical = layer_gain(
-                    weight,
-                    _LINEAR if first else phi,
-                    fan_in=pair[0],
-                    fan_out=pair[1],
-                    backward=backward,
-                )
-                # A batch of independent inputs averages layer 1's spread out, and only layer 1's:
-                # behind it the inputs share what the layers before did to them.
-                known = law if first and not backward else typical
-                gains[pair, backward, first] = (law, _NAN if known is None else known)
-    forward = [gains[pair, False, index == 0] for index, pair in enumerate(pairs)]
-    backward = [gains[pair, True, index == 0] for index, pair in enumerate(pairs)]
-    return np.array(forward).T, np.array(backward).T
+    for pair, first in set(keys):
+        law, typical = layer_gain(
+            weights[pair],
+            _LINEAR if first else phi,
+            fan_in=pair[0],
+            fan_out=pair[1],
+            backward=backward,
+        )
+        # Forward, a batch of independent inputs averages the spread of layer 1 out, and only of
+        # layer 1: behind it the inputs share what the layers before did to them.
+        if first and not backward:
+            typical = law
+        gains[pair, first] = (law, _NAN if typical is None else typical)
+    return np.array([gains[key] for key in keys]).T
 
 
 def _identity_steps(
@@ -160,7 +158,7 @@ def _feedforward(
     biased: bool,
     **kind,
 ) -> _Steps:
-    pairs = list(zip(widths[:-1], widths[1:], strict=True))
+    pairs = list(pairwise(widths))
     unknown = _Steps.unknown(
         len(pairs), f"no law is known for model={model}, init={init}, activation={activation}"
     )
@@ -180,7 +178,7 @@ def _feedforward(
             return unknown
         forward, backward = _identity_steps(pairs, phi, biased)
     elif all(has_gain(weight, phi) for weight in weights.values()):
-        forward, backward = _feedforward_steps(pairs, weights, phi)
+        forward, backward = (_gains(pairs, weights, phi, way) for way in (False, True))
     else:
         return unknown
     deviations = _deviation_steps(forward, phi, shape, biased)
@@ -279,8 +277,8 @@ def profile(
 ) -> Profile:
     """The laws of a network with layer widths (n_0, ..., n_L); layer l maps n_(l-1) to n_l.
 
-        m_1 = n_0 q_1 m_0 + Var b_1,  m_(l+1) = n_l q_(l+1) c_phi m_l + Var b_(l+1)       (feedforward)
-        gradient at z_l = d q_(l+1) c_phi times that at z_(l+1), d = n_(l+1); no c_phi at index 0
+        m_1 = n_0 q_1 m_0 + Var b_1,   m_(l+1) = n_l q_(l+1) c_phi m_l + Var b_(l+1)
+        gradient at z_l = n_(l+1) q_(l+1) c_phi times that at z_(l+1); no c_phi at index 0
 
     with the rates of `decay_per_layer`, whose keywords these are, and Var b of `bias_variance`.
     Residual blocks (``model="sll"``): equal widths, ``hidden`` units inside (default: as many as
@@ -296,7 +294,7 @@ def profile(
     """
     if len(widths) < 2:
         raise ValueError(f"widths must hold at least 2 sizes. Got {tuple(widths)} instead.")
-    check_sizes(**{f"width {index}": size for index, size in enumerate(widths)})
+    check_sizes(width=min(widths))
     start = _moment_log10("input_second_moment", input_second_moment)
     start_variance = start
     if input_variance is not None:
@@ -326,7 +324,7 @@ def profile(
 
 
 def _bias_log10(bias: str, widths: Sequence[int], rows: bool | str) -> np.ndarray:
-    pairs = list(zip(widths[:-1], widths[1:], strict=True))
+    pairs = list(pairwise(widths))
     if bias not in BIAS_MODES:
         return np.full(len(pairs), _NAN)
     found = {}

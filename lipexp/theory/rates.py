@@ -74,7 +74,7 @@ def decay_per_layer(
     check_sizes(fan_in=fan_in, fan_out=fan_out)
     if model == "sll":
         steps = residual_steps(init, activation, features=fan_in, hidden=fan_out, q=q, slope=slope)
-        return None if steps is None else float(steps[1])
+        return None if steps is None else steps[1]
     phi = activation_law(activation, slope)
     weight = weight_law(
         model, init, fan_in=fan_in, fan_out=fan_out, rows=rows, q=q, init_variance=init_variance

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import numpy as np
@@ -22,12 +23,13 @@ def residual_gain(
 ) -> float:
     """Factor of the second moment across y = x - 2 W T^-1 phi(W^T x), W features x hidden, q = 1.
 
-        1 - 4 K1 h q(n, h) + 4 K2 h n / T^2 + 4 K1^2 h (h - 1) / T^2,  T = n + (h-1) sqrt(2/pi) E chi_n
+        1 - 4 K1 h q(n, h) + 4 K2 h n / T^2 + 4 K1^2 h (h - 1) / T^2
 
-    with n features, h hidden, K1 = E u phi(u) / E u^2, K2 = E phi(u)^2 / E u^2 and q(n, h) of
-    `gaussian_weight_variance`, fan_in = hidden.  Forward and backward alike (the Jacobian is
-    symmetric), for one network as in expectation (the gain is self-averaging: standard deviation
-    0.011 at 64, 0.003 at 256).  tanh: small arguments W^T x only, the identity's gain.
+    with n features, h hidden, T = n + (h-1) sqrt(2/pi) E chi_n, K1 = E u phi(u) / E u^2,
+    K2 = E phi(u)^2 / E u^2 and q(n, h) of `gaussian_weight_variance` at fan_in = hidden.  Forward
+    and backward alike (the Jacobian is symmetric), for one network as in expectation (the gain is
+    self-averaging: standard deviation 0.011 at 64, 0.003 at 256).  tanh: small arguments W^T x
+    only, the identity's gain.
 
     The second term is exact in expectation; in the last two T stands for its mean (measured: right
     to 0.1 % of the gain at 64).
@@ -61,9 +63,9 @@ def residual_steps(
 
     W with orthonormal columns (hidden <= features): T = 1 whatever q, and with a = slope
     |y|^2 = |x|^2 - 4 a (1-a) |u_-|^2, u_- the negative part of W^T x: nothing is lost for relu and
-    for the identity.  Fresh Haar W spread u evenly, so 1 - 2 a (1-a) h/n at every block.  W = I keeps
-    the coordinates: the first block turns every positive entry of an input that is symmetric about
-    0 negative, the later ones multiply all of them by 1 - 2a (a <= 1/2; for larger a no law).
+    for the identity.  Fresh Haar W spread u evenly, so 1 - 2 a (1-a) h/n at every block.  W = I
+    keeps the coordinates: the first block makes every entry of an input that is symmetric about 0
+    negative, the later ones multiply all of them by 1 - 2a (a < 1/2; for larger a no law).
     tanh has no law here: the argument W^T x grows with the scale of W and is not small.
     """
     phi = activation_law(activation, slope)
@@ -73,13 +75,13 @@ def residual_steps(
         if q != "one":
             return None
         gain = residual_gain(features=features, hidden=hidden, activation=activation, slope=slope)
-        return np.log10(gain), np.log10(gain)
+        return math.log10(gain), math.log10(gain)
     if init not in ("orthogonal", "identity") or hidden > features or q not in ("one", "normal"):
         return None
     loss = 2 * phi.slope * (1 - phi.slope)
     if init == "orthogonal" or loss == 0:
-        step = np.log10(1 - loss * hidden / features)
+        step = math.log10(1 - loss * hidden / features)
         return step, step
     if hidden == features and phi.slope < 0.5:
-        return np.log10(1 - loss), 2 * np.log10(1 - 2 * phi.slope)
+        return math.log10(1 - loss), 2 * math.log10(1 - 2 * phi.slope)
     return None

@@ -1,0 +1,3 @@
+from lipexp.cli import entry
+
+entry()

@@ -1,0 +1,89 @@
+"""The command line: `lipexp COMMAND ...`; one file per command, imported when it is asked for."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from lipexp.errors import RunError, UserError
+
+COMMANDS = {
+    "run": "one run, or with -m every point of a sweep",
+    "list": "what can be chosen",
+    "data": "where the data sets are looked for, whether they are whole; fetches them",
+    "collect": "all runs as one table, with a plot",
+}
+
+HELP = """\
+usage: lipexp COMMAND ...
+
+Does signal survive depth in a 1-Lipschitz network?
+
+commands:
+{commands}
+
+examples:
+  lipexp run model=sll depth=100 init=gnd
+  lipexp list models
+
+lipexp COMMAND --help tells more.
+"""
+
+
+def help_text() -> str:
+    lines = (f"  {name:<10}{what}" for name, what in COMMANDS.items())
+    return HELP.format(commands="\n".join(lines))
+
+
+def main(argv: list[str]) -> int:
+    """Runs one command; returns the exit status.  Raises what the command raises."""
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(help_text(), end="")
+        return 0
+    if argv[0] == "--version":
+        from lipexp import __version__
+
+        print(f"lipexp {__version__}")
+        return 0
+    command, *rest = argv
+    if command not in COMMANDS:
+        from lipexp.registry import nearest
+
+        raise UserError(
+            f"unknown command {command!r}; nearest: {', '.join(nearest(command, COMMANDS))}"
+        )
+    from importlib import import_module
+
+    return import_module(f"lipexp.cli.{command}").main(rest)
+
+
+def entry() -> None:
+    """The console script: errors become one line on stderr and an exit status."""
+    status = guarded(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _drop_stdout()
+    sys.exit(status)
+
+
+def guarded(argv: list[str]) -> int:
+    """``main`` with every error turned into its line and status."""
+    try:
+        return main(argv)
+    except (UserError, RunError) as error:
+        if os.environ.get("LIPEXP_TRACEBACK") == "1":
+            raise
+        print(f"lipexp: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2 if isinstance(error, UserError) else 1
+    except BrokenPipeError:  # `lipexp list | head`
+        _drop_stdout()
+        return 0
+    except KeyboardInterrupt:
+        print("lipexp: interrupted", file=sys.stderr)
+        return 130
+
+
+def _drop_stdout() -> None:
+    """Python flushes stdout once more at exit; nobody reads it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,91 @@
+"""`lipexp list`: everything that can be chosen."""
+
+from __future__ import annotations
+
+from lipexp.activations import ACTIVATIONS
+from lipexp.cli.parser import Parser
+from lipexp.config import BIASES, TASKS, choice_keys, choices, conf_folder
+from lipexp.data import DATASETS
+from lipexp.errors import UserError
+from lipexp.inits import INITS
+from lipexp.layers import LAYERS
+from lipexp.networks import NETWORKS
+from lipexp.registry import Registry, nearest
+
+
+def _of_registry(registry: Registry, group: str | None):
+    for name in registry:
+        keys = (choice_keys(group, name) or frozenset()) - {"name"} if group else ()
+        note = f"  [{', '.join(f'{group}.{key}' for key in sorted(keys))}]" if keys else ""
+        yield name, registry.entry(name).description + note
+
+
+def _data_sets():
+    from lipexp.data import on_disk
+
+    for name in DATASETS:
+        note = "" if on_disk(name) else f"  (not on disk; lipexp data {name} --download)"
+        yield name, DATASETS.entry(name).description + note
+
+
+def _experiments():
+    for name in choices("experiment"):
+        lines = (conf_folder() / "experiment" / f"{name}.yaml").read_text().splitlines()
+        yield name, lines[1].lstrip("# ") if len(lines) > 1 else ""
+
+
+def _tasks():
+    what = {"probe": "forward and backward statistics of every layer at initialisation"}
+    return ((name, what[name]) for name in TASKS)
+
+
+def _biases():
+    what = {
+        "zero": "all zero",
+        "default": "uniform on +-1/sqrt(fan_in), torch's",
+        "normal": "N(0, 1)",
+        "corrected": "N(0, 1 - n q/2): keeps the second moment, not the signal",
+        "none": "no bias at all",
+    }
+    return ((name, what[name]) for name in BIASES)
+
+
+# What can be listed: its plural, the key it is chosen by, and its lines.
+SECTIONS = {
+    "tasks": ("task", _tasks),
+    "models": ("model", lambda: _of_registry(LAYERS, "model")),
+    "networks": ("network", lambda: _of_registry(NETWORKS, "network")),
+    "inits": ("init", lambda: _of_registry(INITS, "init")),
+    "activations": ("activation", lambda: _of_registry(ACTIVATIONS, None)),
+    "biases": ("bias", _biases),
+    "datasets": ("dataset", _data_sets),
+    "experiments": ("experiment", _experiments),
+}
+
+
+def main(argv: list[str]) -> int:
+    parser = Parser(
+        "lipexp list",
+        f"Prints what can be chosen: {', '.join(SECTIONS)}.",
+        ["lipexp list", "lipexp list inits"],
+    )
+    parser.add_argument("what", nargs="*", help="a section, all of them if none is named")
+    for what in (chosen := parser.parse_args(argv).what):
+        if _section(what) is None:
+            near = ", ".join(nearest(what, SECTIONS))
+            raise UserError(f"nothing to list under {what!r}; nearest: {near}")
+    names = [_section(what) for what in chosen] or list(SECTIONS)
+    for position, name in enumerate(names):
+        key, lines = SECTIONS[name]
+        print(("\n" if position else "") + f"{name} ({key}=...)")
+        for choice, description in lines():
+            print(f"  {choice:<18}{description}")
+    return 0
+
+
+def _section(what: str) -> str | None:
+    """The section of a plural or of its key."""
+    for name, (key, _) in SECTIONS.items():
+        if what in (name, key):
+            return name
+    return None

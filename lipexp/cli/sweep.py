@@ -1,0 +1,115 @@
+"""`lipexp run -m`: every point of a sweep that is not done, and a table of how each ended."""
+
+from __future__ import annotations
+
+import csv
+import io
+import shutil
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from lipexp import config
+from lipexp.cli import requests
+from lipexp.errors import UserError
+from lipexp.runs.outcome import Outcome
+from lipexp.runs.tables import write_text
+
+
+@dataclass(frozen=True)
+class Point:
+    """One point of a sweep: what was asked and how it ended."""
+
+    asked: str
+    outcome: Outcome
+    seconds: float
+
+    @property
+    def state(self) -> str:
+        if self.outcome.status:
+            return "failed"
+        return "done" if self.outcome.fresh else "skipped"
+
+
+def sweep(flags: list[str], overrides: list[str], *, quiet: bool) -> int:
+    """Runs the sweep; exit status 0, or 1 where a point failed.
+
+    Raises UserError, with nothing left behind, for a request that is wrong at every point.
+    """
+    from lipexp.cli import run
+
+    points: list[Point] = []
+    folders: list[Path] = []
+
+    def task(composed) -> None:
+        from hydra.core.hydra_config import HydraConfig
+
+        hydra = HydraConfig.get()
+        folders.append(Path(hydra.sweep.dir))
+        asked = " ".join(hydra.overrides.task)
+        began = time.perf_counter()
+        outcome = run.execute(composed, echo=False)
+        point = Point(asked, outcome, time.perf_counter() - began)
+        points.append(point)
+        if not quiet:
+            _report(point, len(points))
+
+    run._hydra(flags, overrides, task)
+    folder = folders[0] if folders else None
+    if points and all(p.outcome.status == 2 for p in points):
+        lines = {p.outcome.line for p in points}
+        if folder is not None:
+            _remove(folder)
+        if len(lines) == 1:
+            raise UserError(lines.pop())
+        raise UserError(f"no point of this sweep can run; the first: {points[0].outcome.line}")
+    if folder is not None:
+        write_text(_table(points), folder / "points.csv")
+    if quiet:
+        for point in points:
+            if point.outcome.folder is not None:
+                print(point.outcome.folder)
+    else:
+        print(_closing(points, folder))
+    return 1 if any(point.outcome.status for point in points) else 0
+
+
+def _report(point: Point, number: int) -> None:
+    where = point.outcome.folder if point.outcome.folder is not None else ""
+    line = f"[{number}] {point.state:<8}{point.asked}"
+    if point.state == "failed":
+        print(f"{line}: {point.outcome.line}", file=sys.stderr, flush=True)
+    else:
+        print(f"{line}  {where}  {point.seconds:.1f} s", flush=True)
+
+
+def _table(points: list[Point]) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["point", "state", "folder", "line", "seconds"])
+    for point in points:
+        line = point.outcome.line if point.outcome.status else ""
+        folder = point.outcome.folder or ""
+        writer.writerow([point.asked, point.state, folder, line, f"{point.seconds:.3f}"])
+    return out.getvalue()
+
+
+def _closing(points: list[Point], folder: Path | None) -> str:
+    counts = {state: sum(p.state == state for p in points) for state in ("done", "skipped", "failed")}
+    words = ", ".join(f"{count} {state}" for state, count in counts.items())
+    lines = [f"{len(points)} points: {words}"]
+    lines += [f"  failed: {p.asked}: {p.outcome.line}" for p in points if p.state == "failed"]
+    if folder is not None:
+        lines.append(f"table: {folder / 'points.csv'}")
+    return "\n".join(lines)
+
+
+def _remove(folder: Path) -> None:
+    """Takes back the sweep's folder, and its parents where nothing else is in them."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for parent in (folder.parent, folder.parent.parent):
+        try:
+            parent.rmdir()
+        except OSError:
+            return

@@ -1,0 +1,332 @@
+"""What may be asked of a run: keys, types, ranges, combinations; and one line for what may not.
+
+``read`` turns a composed configuration into a checked ``Request`` without importing torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from lipexp.activations import ACTIVATIONS, check_inside_residual, check_width
+from lipexp.data import DATASETS
+from lipexp.errors import UserError
+from lipexp.inits import INITS
+from lipexp.layers import LAYERS
+from lipexp.networks import NETWORKS
+from lipexp.registry import Registry, nearest
+
+TASKS = ("probe",)
+BIASES = ("zero", "default", "normal", "corrected", "none")
+
+# The groups of conf/ whose choice is a name, and the registry that knows the names.
+GROUPS: dict[str, Registry | None] = {
+    "task": None,
+    "model": LAYERS,
+    "network": NETWORKS,
+    "init": INITS,
+    "dataset": DATASETS,
+}
+
+Check = Callable[[Any], Any]
+
+
+def whole(minimum: int) -> Check:
+    def check(value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ValueError("must be a whole number")
+        if value < minimum:
+            raise ValueError(f"must be at least {minimum}")
+        return value
+
+    return check
+
+
+def positive(*, infinite: bool = False) -> Check:
+    def check(value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError("must be a number")
+        if not value > 0 or (math.isinf(value) and not infinite):
+            raise ValueError("must be positive" + ("" if infinite else " and finite"))
+        return float(value)
+
+    return check
+
+
+def one_of(*allowed: Any) -> Check:
+    def check(value: Any) -> Any:
+        for choice in allowed:
+            if value == choice and isinstance(value, bool) == isinstance(choice, bool):
+                return value
+        names = [str(choice).lower() for choice in allowed]
+        near = nearest(str(value), names, 1) if isinstance(value, str) and len(names) > 4 else []
+        hint = f" (nearest: {near[0]})" if near and near[0] != names[0] else ""
+        raise ValueError(f"must be one of {', '.join(names)}{hint}")
+
+    return check
+
+
+def text(value: Any) -> str:
+    if not isinstance(value, str | int | float) or isinstance(value, bool) or value == "":
+        raise ValueError("must be a text")
+    return str(value)
+
+
+def flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("must be true or false")
+    return value
+
+
+def optional(check: Check) -> Check:
+    return lambda value: None if value is None else check(value)
+
+
+def known(registry: Registry) -> Check:
+    def check(value: Any) -> str:
+        registry.entry(str(value))
+        return value
+
+    return check
+
+
+def list_of(check: Check) -> Check:
+    def check_all(value: Any) -> list:
+        return [check(item) for item in (value if isinstance(value, list) else [value])]
+
+    return check_all
+
+
+def histograms(value: Any) -> Any:
+    return value if value == "auto" else list_of(whole(1))(value)
+
+
+def device(value: Any) -> str:
+    name = text(value)
+    kind, _, number = name.partition(":")
+    if kind not in ("auto", "cpu", "cuda") or (number and (kind != "cuda" or not number.isdigit())):
+        raise ValueError("must be auto, cpu, cuda, or cuda:0, cuda:1, ...")
+    return name
+
+
+KEYS: dict[str, Check] = {
+    "depth": whole(1),
+    "width": whole(1),
+    "bias": one_of(*BIASES),
+    "activation": known(ACTIVATIONS),
+    "seed": whole(0),
+    "replicates": whole(1),
+    "batch": whole(1),
+    "device": device,
+    "dtype": one_of("float64", "float32"),
+    "force": flag,
+    "outputs": text,
+    "plugins": list_of(text),
+    "task.name": one_of(*TASKS),
+    "task.cotangent": one_of("gaussian", "ones", "loss"),
+    "task.histograms": histograms,
+    "task.operator_norms": flag,
+    "model.rows": one_of(True, False, "auto"),
+    "model.q": one_of("one", "normal"),
+    "model.hidden": optional(whole(1)),
+    "network.activation": known(ACTIVATIONS),
+    "init.alpha": positive(),
+    "init.beta": positive(infinite=True),
+    "dataset.folder": optional(text),
+    "dataset.verify": flag,
+    "dataset.features": optional(whole(1)),
+}
+
+# What a run's numbers do not depend on, and so no part of its identity.
+NOT_IDENTITY = ("device", "force", "outputs", "plugins", "dataset.folder")
+
+
+@lru_cache
+def conf_folder() -> Path:
+    """The folder of choices: inside the package when installed from a wheel, beside it in a clone.
+
+    Raises RuntimeError for an installation that has neither.
+    """
+    here = Path(__file__).resolve().parent
+    for folder in (here / "conf", here.parent / "conf"):
+        if (folder / "config.yaml").is_file():
+            return folder
+    raise RuntimeError(f"conf/ is neither in {here} nor beside it; install lipexp again")
+
+
+@lru_cache
+def choice_keys(group: str, name: str) -> frozenset[str] | None:
+    """The keys of one shipped choice; None for a plugin's, whose keys are its own."""
+    import yaml
+
+    path = conf_folder() / group / f"{name}.yaml"
+    if not path.is_file():
+        return None
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return frozenset(content.get(group, content))
+
+
+@lru_cache
+def choices(group: str) -> tuple[str, ...]:
+    """The names of a group's shipped choices."""
+    return tuple(sorted(p.stem for p in (conf_folder() / group).glob("*.yaml")))
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"init": {"beta": 1}} -> {"init.beta": 1}."""
+    flat = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+@dataclass(frozen=True)
+class Request:
+    """A checked request for one run.  ``config`` is the resolved configuration as plain data."""
+
+    config: Mapping[str, Any]
+
+    def __getattr__(self, key: str) -> Any:
+        try:
+            return self.__dict__["config"][key]
+        except KeyError:
+            raise AttributeError(key) from None
+
+    @property
+    def residual(self) -> bool:
+        return LAYERS.fact(self.model["name"], "residual", False)
+
+    def group_keys(self, group: str) -> dict[str, Any]:
+        """A choice's own keys, without its name."""
+        return {k: v for k, v in self.config[group].items() if k != "name"}
+
+    def identity(self) -> dict[str, Any]:
+        """Everything that can change the numbers, as flat keys."""
+        flat = {k: v for k, v in flatten(self.config).items() if k not in NOT_IDENTITY}
+        sources = plugin_sources(self.config)
+        return flat | ({"plugins": sources} if sources else {})
+
+    @property
+    def name(self) -> str:
+        """The run's folder name: what matters in words, and a hash over everything that does."""
+        words = (
+            self.model["name"],
+            self.network["name"],
+            f"d{self.depth}",
+            f"w{self.width}",
+            self.init["name"],
+            self.dataset["name"],
+            f"s{self.seed}",
+        )
+        canonical = json.dumps(self.identity(), sort_keys=True, default=str)
+        return "-".join([*words, hashlib.sha256(canonical.encode()).hexdigest()[:8]])
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.outputs) / "runs" / self.task["name"] / self.name
+
+
+def plugin_sources(config: Mapping[str, Any]) -> dict[str, str]:
+    """The sha256 of each plugin's source, by its name."""
+    from lipexp.plugins import source_of
+
+    return {
+        name: hashlib.sha256(source_of(name).encode()).hexdigest() for name in config["plugins"]
+    }
+
+
+def read(config: Mapping[str, Any]) -> Request:
+    """Checks keys, types, ranges and combinations; raises UserError with one line."""
+    config = {key: value for key, value in config.items() if key != "experiment"}
+    config["task"] = {k: v for k, v in config.get("task", {}).items() if k != "defaults"}
+    for group, registry in GROUPS.items():
+        choice = config.get(group)
+        if not isinstance(choice, Mapping) or "name" not in choice:
+            raise UserError(f"{group}={choice}: is a choice; {_choices_line(group)}")
+        if registry is not None:
+            registry.entry(str(choice["name"]))
+    flat = flatten(config)
+    for key in flat:
+        _check_key(key, config)
+    for key in KEYS:
+        if "." not in key and key not in config:
+            raise UserError(f"{key} is missing")
+    checked = {key: _checked(key, value) for key, value in flat.items()}
+    request = Request(_unflatten(checked))
+    _check_combination(request)
+    return request
+
+
+def _choices_line(group: str) -> str:
+    return f"choose one of {', '.join(choices(group))}"
+
+
+def _check_key(key: str, config: Mapping[str, Any]) -> None:
+    group, _, rest = key.partition(".")
+    if group in GROUPS:
+        own = choice_keys(group, str(config[group]["name"]))
+        if own is not None and rest not in own:
+            raise UserError(unknown_key_line(key, {g: str(config[g]["name"]) for g in GROUPS}))
+    elif key not in KEYS:
+        raise UserError(unknown_key_line(key, {}))
+
+
+def _checked(key: str, value: Any) -> Any:
+    check = KEYS.get(key)
+    if check is None:
+        return value
+    try:
+        return check(value)
+    except ValueError as error:
+        shown = "(nothing)" if value is None else str(value).lower() if value is True else value
+        raise UserError(f"{key}={shown}: {error}") from None
+
+
+def _unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
+    nested: dict[str, Any] = {}
+    for key, value in flat.items():
+        *path, last = key.split(".")
+        node = nested
+        for part in path:
+            node = node.setdefault(part, {})
+        node[last] = value
+    return nested
+
+
+def _check_combination(request: Request) -> None:
+    if request.residual:
+        check_inside_residual(request.activation)
+        check_width(request.network["activation"], request.width)
+    else:
+        check_width(request.activation, request.width)
+    wanted = request.task.get("histograms")
+    if isinstance(wanted, list) and wanted and max(wanted) > request.depth:
+        raise UserError(f"task.histograms: layer {max(wanted)} is beyond depth={request.depth}")
+    if request.task.get("cotangent") == "loss" and request.dataset["name"] == "gaussian":
+        raise UserError("task.cotangent=loss needs a data set with classes; gaussian has none")
+
+
+def unknown_key_line(key: str, chosen: Mapping[str, str]) -> str:
+    """What to say of a key that does not exist, given the groups' chosen names (may be empty)."""
+    group, _, rest = key.partition(".")
+    if rest and group in GROUPS:
+        having = [name for name in choices(group) if rest in (choice_keys(group, name) or ())]
+        name = chosen.get(group)
+        subject = f"{group}={name}" if name else group
+        if having:
+            verb = "has" if len(having) == 1 else "have"
+            return f"{subject} has no key {rest!r}; {group}={', '.join(having)} {verb}"
+        own = (choice_keys(group, name) or frozenset()) - {"name", "defaults"} if name else ()
+        keys = f"its keys: {', '.join(sorted(own))}" if own else "it has none"
+        return f"{subject} has no key {rest!r}; {keys}"
+    every = {*(k for k in KEYS if "." not in k), *GROUPS, "experiment"}
+    return f"unknown key {key!r}; nearest: {', '.join(nearest(key, every))}"

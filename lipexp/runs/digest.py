@@ -1,0 +1,127 @@
+"""A finished run in a screenful, read from its folder with the standard library and rich alone."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+WIDTH = 100  # columns of text where there is no terminal
+
+# Heading, column of layers.csv, decimals.
+COLUMNS = (
+    ("forward", "log10_second_moment", 3),
+    ("law", "predicted_log10_second_moment", 3),
+    ("typical", "predicted_typical_log10_second_moment", 3),
+    ("over inputs", "log10_variance", 3),
+    ("active", "active_fraction", 2),
+    ("backward", "log10_gradient_second_moment", 3),
+    ("law", "predicted_log10_gradient_second_moment", 3),
+    ("typical", "predicted_typical_log10_gradient_second_moment", 3),
+)
+
+
+def read_summary(folder: Path) -> dict[str, Any] | None:
+    """summary.json of a finished run; None where it is not finished."""
+    try:
+        return json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def shown_layers(depth: int) -> list[int]:
+    """The layers of the compact table: the first, the last, and a few round numbers between."""
+    steps = [1, 2, 3, 5, 10, 20, 30, 50]
+    numbers = {layer for k in range(5) for layer in (s * 10**k for s in steps) if layer < depth}
+    few = sorted(numbers)
+    while len(few) > 9:
+        few = few[:2] + few[2:-1:2] + few[-1:] if len(few) % 2 else few[:2] + few[3::2]
+    return [*few, depth]
+
+
+def _means(rows: Iterable[dict[str, str]], layers: set[int]) -> dict[int, dict[str, float]]:
+    """The mean over replicates of every shown column, by layer; NaN where it is empty."""
+    sums: dict[int, dict[str, list[float]]] = {}
+    for row in rows:
+        layer = int(row["layer"])
+        if layer in layers:
+            cells = sums.setdefault(layer, {})
+            for _, column, _ in COLUMNS:
+                cells.setdefault(column, []).append(float(row[column] or "nan"))
+    return {
+        layer: {column: sum(values) / len(values) for column, values in cells.items()}
+        for layer, cells in sums.items()
+    }
+
+
+def _number(value: float | None, decimals: int) -> str:
+    if value is None or math.isnan(value):
+        return ""
+    if math.isinf(value):
+        return "-inf" if value < 0 else "inf"
+    text = f"{value:.{decimals}f}"
+    return text[1:] if float(text) == 0 and text.startswith("-") else text
+
+
+def layer_table(folder: Path, depth: int) -> str:
+    """The compact table of layers 1, 2, ..., last."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    layers = shown_layers(depth)
+    with (folder / "layers.csv").open(newline="", encoding="utf-8") as file:
+        means = _means(csv.DictReader(file), set(layers))
+    columns = [c for c in COLUMNS if any(not math.isnan(means[n][c[1]]) for n in layers)]
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="")
+    table.add_column("layer", justify="right")
+    for heading, _, _ in columns:
+        table.add_column(heading, justify="right")
+    for layer in layers:
+        table.add_row(str(layer), *(_number(means[layer][c], d) for _, c, d in columns))
+    out = io.StringIO()
+    Console(file=out, width=WIDTH, color_system=None, legacy_windows=False).print(table)
+    lines = [line.rstrip() for line in out.getvalue().splitlines()]
+    return "\n".join(line for line in lines if line)
+
+
+def _rates(summary: dict[str, Any], way: str) -> str:
+    measured = summary.get(f"decay_per_layer_{way}")
+    if measured is None:
+        return ""
+    parts = [f"{way} {_number(measured, 4)}"]
+    for key, word in (("predicted", "law"), ("predicted_typical", "typical")):
+        value = summary.get(f"{key}_decay_per_layer_{way}")
+        parts.append(f"{word} {_number(value, 4)}" if value is not None else f"no {word}")
+    half = summary.get(f"half_life_layers_{way}")
+    life = f"half-life {half:.3g} layers" if half is not None else "no decay to speak of"
+    return f"  {parts[0]}  ({', '.join(parts[1:])}; {life})"
+
+
+def digest(folder: Path, *, notes: Sequence[str] = ()) -> str:
+    """What is printed of a finished probe."""
+    summary = read_summary(folder)
+    lines = [
+        f"{summary['name']}: {summary['replicates']} network(s), {summary['batch']} inputs of "
+        f"{summary['dataset']}, {summary['dtype']}, {summary['device']}, {summary['seconds']:.1f} s",
+        "log10 of mean squares over inputs and units; forward: signal z, backward: its gradient",
+        "",
+        layer_table(folder, summary["depth"]),
+        "",
+    ]
+    ways = [line for line in (_rates(summary, "forward"), _rates(summary, "backward")) if line]
+    if ways:
+        lines += ["decay per layer (log10, fitted over layers 2 to the last):", *ways]
+        spread = summary.get("input_variance_per_layer")
+        if spread is not None:
+            lines.append(f"  variance over inputs {_number(spread, 4)}")
+    lines.append(f"law: {summary['law']}")
+    lines += list(notes)
+    if summary.get("warning"):
+        lines += ["", f"warning: {summary['warning']}"]
+    lines += ["", f"files: {folder}"]
+    return "\n".join(lines)

@@ -1,0 +1,233 @@
+"""Decay per layer: the known tables, simulation of one layer, and None wherever no law is known."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_networks import activate, aol, haar, mean_and_error
+
+from lipexp.theory import carrying, decay_per_layer, gaussian_weight_variance
+from lipexp.theory.typical import mask_spread
+
+IID = ["normal", "gnd", "uniform", "laplace", "kaiming_normal", "xavier_uniform"]
+
+
+def square(model, init, activation, width, **options):
+    return decay_per_layer(model, init, activation, fan_in=width, fan_out=width, **options)
+
+
+@pytest.mark.parametrize("init", IID)
+@pytest.mark.parametrize("backward", [False, True])
+@pytest.mark.parametrize("rows", [False, True, "auto"])
+def test_square_aol_has_one_law_for_every_iid_init_both_ways(init, backward, rows):
+    rate = square("aol", init, "relu", 64, backward=backward, rows=rows)
+    assert rate == pytest.approx(-1.162280, abs=6e-7)
+
+
+@pytest.mark.parametrize(
+    ("model", "init", "activation", "rates", "tolerance"),
+    [
+        ("aol", "normal", "relu", {32: -1.063583, 64: -1.179222, 256: -1.442119}, 1e-6),
+        ("aol", "normal", "relu", {1024: -1.725342, 8192: -2.165702}, 1e-6),
+        ("aol", "normal", "leaky_relu", {64: -1.1792, 256: -1.4421, 1024: -1.7253}, 1e-4),
+        ("aol", "normal", "maxmin", {64: -0.8680, 256: -1.1385, 1024: -1.4237}, 2.5e-4),
+        ("aol", "normal", "abs", {64: -0.8680, 256: -1.1385, 1024: -1.4237}, 2.5e-4),
+        ("aol", "normal", "tanh", {64: -0.8680, 256: -1.1385, 1024: -1.4237}, 2.5e-4),
+        ("aol", "orthogonal", "leaky_relu", {64: -0.3116, 256: -0.3036, 1024: -0.3017}, 1e-4),
+        ("aol", "orthogonal", "maxmin", {64: 0.0, 256: 0.0}, 1e-14),
+        ("linear", "kaiming_normal", "relu", {64: -0.01741894315, 256: -0.004268532526}, 1e-11),
+        ("linear", "kaiming_normal", "relu", {32: -0.03584675691, 1024: -0.001061985353}, 1e-11),
+        ("linear", "kaiming_normal", "maxmin", {64: 0.2943, 256: 0.2993, 1024: 0.3006}, 1e-4),
+    ],
+)
+def test_typical_rates_of_square_layers_are_the_known_ones(
+    model, init, activation, rates, tolerance
+):
+    for width, rate in rates.items():
+        for backward in (False, True):
+            ours = square(model, init, activation, width, typical=True, backward=backward)
+            assert ours == pytest.approx(rate, abs=tolerance)
+
+
+@pytest.mark.parametrize("model", ["aol", "orthogonal", "spectral", "linear", "sll_feedforward"])
+@pytest.mark.parametrize(
+    ("width", "rate"),
+    [(32, -0.3231637332), (64, -0.3116277480), (256, -0.3035998564), (1024, -0.3016677273)],
+)
+def test_haar_weights_with_relu_lose_half_and_a_little_more(model, width, rate):
+    assert square(model, "orthogonal", "relu", width) == pytest.approx(math.log10(0.5), abs=1e-14)
+    ours = square(model, "orthogonal", "relu", width, typical=True)
+    assert ours == pytest.approx(rate, abs=6e-11)
+
+
+@pytest.mark.parametrize(("width", "law"), [(64, -1.21052), (256, -1.47257)])
+def test_random_q_has_a_law_but_no_typical_rate(width, law):
+    assert square("sll_feedforward", "normal", "relu", width, q="normal") == pytest.approx(
+        law, abs=6e-6
+    )
+    assert square("sll_feedforward", "normal", "relu", width, q="normal", typical=True) is None
+    assert square("sll_feedforward", "normal", "relu", width) == square("aol", "gnd", "relu", width)
+
+
+@given(n=st.integers(1, 2000), d=st.integers(1, 2000), rows=st.sampled_from([False, True, "auto"]))
+@settings(deadline=None, max_examples=40)
+def test_backward_differs_from_forward_by_the_taper_alone(n, d, rows):
+    rates = [
+        decay_per_layer("aol", "normal", "relu", fan_in=n, fan_out=d, rows=rows, backward=way)
+        for way in (False, True)
+    ]
+    assert rates[0] - rates[1] == pytest.approx(math.log10(n / d), abs=1e-12)
+    assert rates[0] <= math.log10(min(1, n / d) / 2) + 1e-12  # the bound for any matrix
+
+
+def test_rows_swap_the_arguments_and_auto_takes_them_where_a_layer_narrows():
+    for n, d in [(64, 784), (784, 64)]:
+        by_rows = decay_per_layer("aol", "normal", "abs", fan_in=n, fan_out=d, rows=True)
+        q = gaussian_weight_variance(fan_in=d, fan_out=n)
+        assert by_rows == pytest.approx(math.log10(n * q), abs=1e-14)
+        auto = decay_per_layer("aol", "normal", "abs", fan_in=n, fan_out=d, rows="auto")
+        assert (auto == by_rows) is (d < n)
+    lossless = decay_per_layer("aol", "orthogonal", "abs", fan_in=784, fan_out=64, rows=True)
+    assert lossless == pytest.approx(0, abs=1e-14)
+
+
+def gains(rng, weights, activation, slope, inputs):
+    """One layer's gains, forward and backward: each (matrices, inputs)."""
+    matrices, d, n = weights.shape
+    z = rng.standard_normal((matrices, inputs, n))
+    cotangent = rng.standard_normal((matrices, inputs, d))
+    out = activate(activation, z, slope) @ weights.transpose(0, 2, 1)
+    back = cotangent @ weights
+    if activation in ("relu", "leaky_relu"):
+        back = back * np.where(z > 0, 1, 0 if activation == "relu" else slope)
+    return (
+        (out**2).mean(2) / (z**2).mean(2),
+        (back**2).mean(2) / (cotangent**2).mean(2),
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "init", "activation", "d", "n", "matrices"),
+    [
+        ("aol", "normal", "relu", 16, 16, 6000),
+        ("aol", "normal", "leaky_relu", 16, 48, 3000),
+        ("aol", "normal", "maxmin", 16, 16, 6000),
+        ("aol", "normal", "identity", 48, 16, 3000),
+        ("aol", "orthogonal", "relu", 16, 24, 2000),
+        ("orthogonal", "normal", "relu", 16, 24, 2000),
+        ("orthogonal", "normal", "leaky_relu", 24, 16, 2000),
+        ("linear", "kaiming_normal", "leaky_relu", 20, 16, 4000),
+    ],
+)
+def test_one_layer_shows_the_law_in_its_mean_and_the_typical_rate_in_its_logarithm(
+    model, init, activation, d, n, matrices
+):
+    rng = np.random.default_rng(d * n)
+    slope = 0.3
+    if model == "linear":
+        weights = rng.standard_normal((matrices, d, n)) * math.sqrt(2 / n)
+    elif init == "orthogonal" or model == "orthogonal":
+        weights = np.array([haar(rng, d, n) for _ in range(matrices)])
+    else:
+        weights = rng.standard_normal((matrices, d, n))
+    if model == "aol":
+        weights = np.array([aol(v) for v in weights])
+    for backward, sample in enumerate(gains(rng, weights, activation, slope, inputs=10)):
+        options = {"fan_in": n, "fan_out": d, "backward": bool(backward), "slope": slope}
+        mean, error = mean_and_error(sample.mean(1))
+        law = 10 ** decay_per_layer(model, init, activation, **options)
+        assert error < 0.01 * law
+        assert abs(mean - law) < 5 * error + 1e-4 * law
+        mean, error = mean_and_error(np.log10(sample).mean(1))
+        typical = decay_per_layer(model, init, activation, typical=True, **options)
+        assert error < 2e-3
+        # The rescaled spreads are second-order expansions: 0.002 at these widths.
+        assert abs(mean - typical) < 5 * error + 2e-3 * (model == "aol")
+
+
+@pytest.mark.parametrize("slope", [0.5, -0.2, 0.01])
+def test_the_mask_of_a_leaky_activation_spreads_as_simulated(slope):
+    rng = np.random.default_rng(3)
+    z = rng.standard_normal((200_000, 12))
+    shares = np.log((np.where(z > 0, z, slope * z) ** 2).sum(1) / (z**2).sum(1))
+    mean, error = mean_and_error(shares - math.log((1 + slope**2) / 2))  # error 2e-4 to 1e-3
+    assert abs(mask_spread(12, slope) - mean) < 5 * error
+
+
+@pytest.mark.parametrize("units", [20, 64, 1024])
+def test_the_two_forms_of_the_mask_meet_at_slope_zero(units):
+    # At slope 1e-3 the lost "no unit is active" case weighs 2^-units * ln 10^6.
+    assert mask_spread(units, 1e-3) == pytest.approx(mask_spread(units, 0.0), abs=2e-5)
+    assert mask_spread(units, 1.0) == mask_spread(units, -1.0) == 0
+    assert mask_spread(units, 1 - 1e-9) == pytest.approx(0, abs=1e-9)
+
+
+def test_a_rescaled_layer_of_a_few_units_has_no_typical_rate():
+    assert square("aol", "normal", "relu", 7, typical=True) is None
+    assert square("aol", "normal", "relu", 8, typical=True) == pytest.approx(-0.916, abs=0.01)
+
+
+def test_linear_layers_take_the_variance_of_their_init():
+    assert square("linear", "normal", "relu", 64) is None
+    assert square("linear", "normal", "relu", 64, init_variance=2 / 64) == pytest.approx(0)
+    assert square("linear", "xavier_uniform", "abs", 64) == pytest.approx(0)
+    rate = decay_per_layer("linear", "xavier_normal", "identity", fan_in=10, fan_out=30)
+    assert rate == pytest.approx(math.log10(10 * 2 / 40))
+
+
+@pytest.mark.parametrize("model", ["aol", "sll_feedforward", "orthogonal", "spectral", "linear"])
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "abs", "maxmin", "identity"])
+def test_identity_layers_keep_what_the_first_activation_left(model, activation):
+    for typical in (False, True):
+        assert square(model, "identity", activation, 64, typical=typical) == 0
+
+
+@pytest.mark.parametrize(
+    ("model", "init", "activation", "options"),
+    [
+        ("spectral", "normal", "relu", {}),
+        ("aol", "orthogonal", "tanh", {}),  # a signal that is kept is not small
+        ("aol", "identity", "tanh", {}),
+        ("linear", "kaiming_normal", "tanh", {}),
+        ("aol", "identity", "relu", {"fan_out": 32}),
+        ("sll_feedforward", "orthogonal", "relu", {"fan_out": 32, "q": "normal"}),
+        ("sll_feedforward", "normal", "relu", {"q": "trained"}),
+        ("aol_k", "normal", "relu", {}),
+        ("somebody's", "normal", "relu", {}),
+        ("aol", "somebody's", "relu", {}),
+        ("aol", "normal", "somebody's", {}),
+    ],
+)
+def test_what_has_no_law_has_none(model, init, activation, options):
+    sizes = {"fan_in": 64, "fan_out": 64} | options
+    for backward in (False, True):
+        assert decay_per_layer(model, init, activation, **sizes, backward=backward) is None
+
+
+def test_sizes_and_rows_that_mean_nothing_are_refused():
+    with pytest.raises(ValueError, match="fan_in"):
+        decay_per_layer("somebody's", "normal", "relu", fan_in=0, fan_out=2)
+    with pytest.raises(ValueError, match=r'rows must be True, False or "auto"'):
+        decay_per_layer("aol", "normal", "relu", fan_in=2, fan_out=2, rows="columns")
+
+
+def test_choices_that_carry_a_signal_start_with_the_activation_asked_for():
+    assert carrying("aol", "maxmin", width=64)[:2] == [
+        ("orthogonal", "maxmin"),
+        ("identity", "maxmin"),
+    ]
+    assert carrying("aol", "relu", width=64)[0] == ("identity", "relu")
+    assert ("orthogonal", "relu") not in carrying("aol", "relu", width=64)
+    assert carrying("sll", "relu", width=256)[:2] == [("orthogonal", "relu"), ("identity", "relu")]
+    assert carrying("somebody's", "relu", width=64) == []
+    assert ("kaiming_normal", "relu") in carrying("linear", "relu", width=256)
+    assert ("kaiming_normal", "maxmin") not in carrying("linear", "relu", width=256)  # it explodes
+
+
+@pytest.mark.parametrize("model", ["aol", "sll", "sll_feedforward", "orthogonal", "linear"])
+def test_every_choice_that_is_offered_carries(model):
+    for init, activation in carrying(model, "relu", width=64):
+        rate = square(model, init, activation, 64, typical=True)
+        assert abs(rate) < 0.01

@@ -1,0 +1,139 @@
+"""Gain of residual SLL blocks: known constants and simulation, forward and backward."""
+
+import math
+import re
+
+import numpy as np
+import pytest
+from small_networks import mean_and_error, residual
+
+from lipexp.theory import decay_per_layer, profile, residual_gain
+
+
+@pytest.mark.parametrize(
+    ("width", "gain"),
+    [
+        (32, 0.7305630738),
+        (64, 0.7813559326),
+        (128, 0.8291069197),
+        (256, 0.8700120151),
+        (512, 0.9030852180),
+        (1024, 0.9287995708),
+    ],
+)
+def test_square_relu_gains_are_the_known_ones(width, gain):
+    ours = residual_gain(features=width, hidden=width, activation="relu")
+    assert ours == pytest.approx(gain, abs=6e-11)
+    rate = decay_per_layer("sll", "normal", "relu", fan_in=width, fan_out=width)
+    assert rate == pytest.approx(math.log10(gain), abs=1e-10)
+
+
+@pytest.mark.parametrize(("n", "h", "gain"), [(64, 256, 0.73246), (256, 64, 0.91156)])
+def test_unequal_hidden_sizes_have_the_known_gains(n, h, gain):
+    assert residual_gain(features=n, hidden=h, activation="relu") == pytest.approx(gain, abs=6e-6)
+    rate = decay_per_layer("sll", "normal", "relu", fan_in=n, fan_out=h)
+    assert rate == pytest.approx(math.log10(gain), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("activation", "width", "rate"),
+    [
+        ("identity", 64, -0.221794),
+        ("identity", 256, -0.124573),
+        ("leaky_relu", 64, -0.1085),
+        ("leaky_relu", 256, -0.0612),
+        ("leaky_relu", 1024, -0.0324),
+    ],
+)
+def test_other_activations_have_the_known_rates(activation, width, rate):
+    ours = decay_per_layer("sll", "uniform", activation, fan_in=width, fan_out=width)
+    assert ours == pytest.approx(rate, abs=6e-5 if activation == "leaky_relu" else 6e-7)
+
+
+def test_depth_100_at_width_256_loses_six_decades():
+    assert profile("sll", "normal", "relu", [256] * 101).log10_second_moment[100] == pytest.approx(
+        -6.047, abs=6e-4
+    )
+
+
+@pytest.mark.parametrize(
+    ("init", "activation", "hidden", "slope"),
+    [
+        ("normal", "relu", 32, 0.01),
+        ("normal", "leaky_relu", 32, 0.3),
+        ("normal", "identity", 16, 0.01),
+        ("uniform", "relu", 64, 0.01),
+        ("orthogonal", "leaky_relu", 32, 0.2),
+        ("orthogonal", "leaky_relu", 8, 0.2),
+        ("identity", "leaky_relu", 32, 0.2),
+    ],
+)
+def test_three_blocks_gain_what_the_law_says_both_ways(init, activation, hidden, slope):
+    rng = np.random.default_rng(32)
+    nets = [
+        residual(rng, init, activation, 32, hidden, 3, inputs=8, slope=slope) for _ in range(400)
+    ]
+    mean, error = mean_and_error(nets)  # standard errors at block 3: below 1.2 % of the mean
+    law = profile("sll", init, activation, [32] * 4, hidden=hidden, slope=slope)
+    for row, column in enumerate((law.log10_second_moment, law.log10_gradient_second_moment)):
+        expected = 10**column
+        assert np.all(error[row] < 0.012 * expected)
+        # The mean-field terms of the law are right to 0.4 % a block at this width.
+        allowed = 5 * error[row] + 0.012 * expected * (init in ("normal", "uniform"))
+        assert np.all(np.abs(mean[row] - expected) < allowed)
+
+
+@pytest.mark.parametrize("init", ["orthogonal", "identity"])
+@pytest.mark.parametrize("activation", ["relu", "identity"])
+@pytest.mark.parametrize("hidden", [12, 24])
+def test_orthonormal_columns_preserve_the_norm_of_every_input(init, activation, hidden):
+    forward, backward = residual(
+        np.random.default_rng(1), init, activation, 24, hidden, 5, inputs=3
+    )
+    np.testing.assert_allclose(forward, forward[0], rtol=1e-12)
+    np.testing.assert_allclose(backward, backward[-1], rtol=1e-12)
+    law = profile("sll", init, activation, [24] * 6, hidden=hidden)
+    assert not law.log10_second_moment.any()
+    assert not law.log10_gradient_second_moment.any()
+
+
+def test_identity_blocks_with_leaky_relu_pay_the_full_slope_from_the_second_block_on():
+    # The first block leaves no positive entry; every later one multiplies all by 1 - 2 slope.
+    rate = decay_per_layer("sll", "identity", "leaky_relu", fan_in=64, fan_out=64)
+    assert rate == pytest.approx(2 * math.log10(0.98), rel=1e-12)
+    haar_rate = decay_per_layer("sll", "orthogonal", "leaky_relu", fan_in=64, fan_out=64)
+    assert haar_rate == pytest.approx(math.log10((1 + 0.98**2) / 2), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("init", "activation", "options"),
+    [
+        ("normal", "maxmin", {}),
+        ("normal", "abs", {}),
+        ("orthogonal", "maxmin", {}),
+        ("normal", "tanh", {}),
+        ("normal", "relu", {"q": "normal"}),
+        ("normal", "leaky_relu", {"slope": 1.5}),
+        ("identity", "leaky_relu", {"slope": 0.6}),
+        ("somebody's", "relu", {}),
+        ("normal", "somebody's", {}),
+    ],
+)
+def test_blocks_without_a_law_have_none(init, activation, options):
+    assert decay_per_layer("sll", init, activation, fan_in=8, fan_out=8, **options) is None
+    law = profile("sll", init, activation, [8, 8, 8], **options)
+    assert np.isnan(law.log10_second_moment[1:]).all()
+    assert law.law.startswith("no law is known for model=sll")
+
+
+def test_more_hidden_units_than_features_have_no_law_without_iid_weights():
+    for init in ("orthogonal", "identity"):
+        assert decay_per_layer("sll", init, "relu", fan_in=8, fan_out=9) is None
+
+
+def test_an_activation_that_is_unsound_inside_a_block_is_refused():
+    for name in ("abs", "maxmin", "nobody's"):
+        with pytest.raises(ValueError, match=re.escape(f"Got {name!r} instead")):
+            residual_gain(features=4, hidden=4, activation=name)
+    with pytest.raises(ValueError, match="hidden must be an int"):
+        residual_gain(features=4, hidden=0, activation="relu")
