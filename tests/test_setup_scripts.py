@@ -14,6 +14,8 @@ import subprocess
 import sys
 import time
 import tomllib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,10 +96,17 @@ class Clone:
             file.write('"$0" "$@"\n')
         path.chmod(0o755)
 
-    def start(self, *arguments: str, script: str | Path = "lipexp", cwd: Path | None = None):
-        """The script under way, in a session of its own, as on a terminal."""
-        return subprocess.Popen(
-            [self.root / "scripts" / script, *arguments],
+    @contextmanager
+    def start(
+        self,
+        *arguments: str,
+        script: str | Path = "lipexp",
+        cwd: Path | None = None,
+        shell: str | None = None,
+    ) -> Iterator[subprocess.Popen]:
+        """The script under way, in a session of its own, as on a terminal; none of it stays."""
+        process = subprocess.Popen(
+            [*([shutil.which(shell)] if shell else []), self.root / "scripts" / script, *arguments],
             cwd=cwd or self.world,
             env={"PATH": str(self.world / "bin"), "WORLD": str(self.world)},
             stdin=subprocess.PIPE,
@@ -106,6 +115,12 @@ class Clone:
             text=True,
             start_new_session=True,
         )
+        with process:
+            try:
+                yield process
+            finally:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
 
     def call(self, *arguments: str, typed: str = "", **options) -> subprocess.CompletedProcess:
         with self.start(*arguments, **options) as process:
@@ -283,11 +298,11 @@ def test_where_the_script_alone_is_killed_the_next_call_waits_for_its_pip(clone)
 
 def test_calls_at_once_set_up_once_and_all_run(clone):
     clone.hold("venv")
-    calls = [clone.start(str(n)) for n in range(3)]
-    clone.wait_until_held()
-    clone.release("venv")
-    for n, process in enumerate(calls):
-        with process:
+    with ExitStack() as stack:
+        calls = [stack.enter_context(clone.start(str(n))) for n in range(3)]
+        clone.wait_until_held()
+        clone.release("venv")
+        for n, process in enumerate(calls):
             assert process.communicate(timeout=PATIENCE)[0].splitlines()[1:] == [str(n)]
             assert process.returncode == 0
     assert clone.steps() == ["venv", "pip ."]
@@ -443,9 +458,12 @@ def test_a_failed_update_leaves_what_is_in_the_venv(clone):
     assert (clone.venv / "precious").exists()
 
 
-def test_ctrl_c_while_setting_up_ends_it_without_a_log(clone):
+@pytest.mark.parametrize("shell", [None, "bash"])  # which goes on where its child did not die of it
+def test_ctrl_c_while_setting_up_ends_it_without_a_log(clone, shell):
+    if shell and not shutil.which(shell):
+        pytest.skip(f"no {shell}")
     clone.hold("pip")
-    with clone.start() as process:
+    with clone.start(shell=shell) as process:
         clone.wait_until_held()
         os.killpg(process.pid, signal.SIGINT)
         err = process.communicate(timeout=PATIENCE)[1]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from lipexp.config import GROUPS, choices, conf_folder, flatten, unknown_key_line
+from lipexp.config import GROUPS, choices, conf_folder, unknown_key_line
 from lipexp.errors import UserError
 from lipexp.registry import nearest
 
@@ -46,6 +46,8 @@ def _check_overrides(overrides: Sequence[str]) -> None:
         if not equals and not word.startswith("~"):
             raise UserError(f"{word!r} is not KEY=VALUE{_guess(word)}")
         name = key.lstrip("+~")
+        if name in GROUPS and value in ("", "null"):
+            raise UserError(f"{word}: choose one of {', '.join(choices(name))}")
         if name in seen:
             raise UserError(f"{name} is given twice: {seen[name]} and {value}")
         seen[name] = value
@@ -118,10 +120,9 @@ def _missing_choice(path: str, options: list[str]) -> str:
 def _unknown(key: str, overrides: Sequence[str]) -> str:
     if key.startswith("hydra"):
         return f"Hydra has no key {key!r}"
-    group, _, rest = key.partition(".")
+    if key in GROUPS:
+        return f"{key}: choose one of {', '.join(choices(key))}"
     chosen = {g: value_of(overrides, g) or _default_choice(g) for g in GROUPS}
-    if rest and group not in GROUPS:
-        return unknown_key_line(key if group not in _root_keys() else key, {})
     return unknown_key_line(key, chosen)
 
 
@@ -134,6 +135,3 @@ def _default_choice(group: str) -> str:
             return item[group]
     return ""
 
-
-def _root_keys() -> set[str]:
-    return {key for key in flatten({}) if "." not in key}

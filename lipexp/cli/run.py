@@ -46,7 +46,7 @@ def main(argv: list[str]) -> int:
     quiet = [word for word in argv if word in ("-q", "--quiet")]
     flags, overrides = requests.split([word for word in argv if word not in quiet])
     if "--cfg" in flags or "-c" in flags or any(f.startswith("--cfg=") for f in flags):
-        _hydra(flags, overrides, lambda request: None)
+        compose(flags, overrides, lambda request: None)
         return 0
     if "-m" in flags or "--multirun" in flags:
         from lipexp.cli.sweep import sweep
@@ -71,7 +71,7 @@ def run(overrides: Sequence[str]) -> Path:
 
 def _single(flags: list[str], overrides: list[str], *, echo: bool) -> Outcome:
     outcomes: list[Outcome] = []
-    _hydra(flags, overrides, lambda composed: outcomes.append(execute(composed, echo=echo)))
+    compose(flags, overrides, lambda composed: outcomes.append(execute(composed, echo=echo)))
     outcome = outcomes[0]
     outcome.raise_for_status()
     return outcome
@@ -93,7 +93,7 @@ def execute(composed, *, echo: bool) -> Outcome:
     return run_request(request, echo=echo)
 
 
-def _hydra(flags: list[str], overrides: list[str], task) -> None:
+def compose(flags: list[str], overrides: list[str], task) -> None:
     """Composes by Hydra and hands the configuration(s) to ``task``, which must not raise."""
     for name in requests.plugins_of(overrides):
         plugins.load(name)
@@ -110,7 +110,7 @@ def _hydra(flags: list[str], overrides: list[str], task) -> None:
             version_base="1.3", config_path=str(config.conf_folder()), config_name="config"
         )
         decorate(task)()
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise UserError(requests.explain(error, overrides)) from error
     except OSError as error:
         raise UserError(f"outputs: cannot be written: {error}") from error

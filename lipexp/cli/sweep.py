@@ -10,7 +10,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from lipexp import config
 from lipexp.cli import requests
 from lipexp.errors import UserError
 from lipexp.runs.outcome import Outcome
@@ -40,14 +39,17 @@ def sweep(flags: list[str], overrides: list[str], *, quiet: bool) -> int:
     from lipexp.cli import run
 
     points: list[Point] = []
-    folders: list[Path] = []
+    outputs = Path(requests.value_of(overrides, "outputs") or "outputs")
+    folder = outputs / "sweeps" / time.strftime("%Y-%m-%d_%H-%M-%S")
 
     def task(composed) -> None:
         from hydra.core.hydra_config import HydraConfig
 
-        hydra = HydraConfig.get()
-        folders.append(Path(hydra.sweep.dir))
-        asked = " ".join(hydra.overrides.task)
+        asked = " ".join(
+            word
+            for word in HydraConfig.get().overrides.task
+            if not word.startswith(("outputs=", "force="))
+        )
         began = time.perf_counter()
         outcome = run.execute(composed, echo=False)
         point = Point(asked, outcome, time.perf_counter() - began)
@@ -55,17 +57,18 @@ def sweep(flags: list[str], overrides: list[str], *, quiet: bool) -> int:
         if not quiet:
             _report(point, len(points))
 
-    run._hydra(flags, overrides, task)
-    folder = folders[0] if folders else None
-    if points and all(p.outcome.status == 2 for p in points):
+    try:
+        run.compose(flags, [*overrides, f"hydra.sweep.dir='{folder}'"], task)
+    except UserError:
+        _remove(folder)
+        raise
+    if all(p.outcome.status == 2 for p in points):
+        _remove(folder)
         lines = {p.outcome.line for p in points}
-        if folder is not None:
-            _remove(folder)
         if len(lines) == 1:
             raise UserError(lines.pop())
         raise UserError(f"no point of this sweep can run; the first: {points[0].outcome.line}")
-    if folder is not None:
-        write_text(_table(points), folder / "points.csv")
+    write_text(_table(points), folder / "points.csv")
     if quiet:
         for point in points:
             if point.outcome.folder is not None:
@@ -95,13 +98,12 @@ def _table(points: list[Point]) -> str:
     return out.getvalue()
 
 
-def _closing(points: list[Point], folder: Path | None) -> str:
+def _closing(points: list[Point], folder: Path) -> str:
     counts = {state: sum(p.state == state for p in points) for state in ("done", "skipped", "failed")}
     words = ", ".join(f"{count} {state}" for state, count in counts.items())
     lines = [f"{len(points)} points: {words}"]
     lines += [f"  failed: {p.asked}: {p.outcome.line}" for p in points if p.state == "failed"]
-    if folder is not None:
-        lines.append(f"table: {folder / 'points.csv'}")
+    lines.append(f"table: {folder / 'points.csv'}")
     return "\n".join(lines)
 
 

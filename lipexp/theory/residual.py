@@ -31,8 +31,8 @@ def residual_gain(
     self-averaging: standard deviation 0.011 at 64, 0.003 at 256).  tanh: small arguments W^T x
     only, the identity's gain.
 
-    The second term is exact in expectation; in the last two T stands for its mean (measured: right
-    to 0.1 % of the gain at 64).
+    The second term is exact in expectation; in the last two T stands for its mean, which is right
+    to 0.4 % of the gain at 16 features and to 0.1 % at 64 (measured).
 
     Raises ValueError for sizes below 1, and for an activation that has no place inside the block.
     Source: the block of arXiv 2303.03169; derivation in NOTES.md.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import Enum
 
@@ -96,5 +97,6 @@ def weight_law(
     if model == "linear":
         if init_variance is None:
             init_variance = _init_variance(init, fan_in, fan_out)
-        return None if init_variance is None else WeightLaw(init_variance, Shape.IID)
+        known = init_variance is not None and 0 < init_variance < math.inf
+        return WeightLaw(init_variance, Shape.IID) if known else None
     return None

@@ -110,7 +110,7 @@ def test_simulated_tapering_networks_follow_the_law_at_every_layer(
         feedforward(
             rng, model, init, activation, widths, inputs=4, rows=rows, bias=deviation, slope=0.2
         )
-        for _ in range(3000)
+        for _ in range(2000)
     ]
     mean, error = mean_and_error(nets)  # 1 to 3 % of the mean
     law = profile(model, init, activation, widths, rows=rows, bias=bias, slope=0.2)
@@ -145,7 +145,7 @@ def test_under_a_bias_small_deviations_lose_what_a_signal_without_bias_loses(bia
 def test_biases_end_in_their_closed_plateaus():
     gain = 32 * gaussian_weight_variance(fan_in=64, fan_out=64)
     for mode, variance, log10_plateau in [
-        ("default", 1 / 192, -2.2524 + math.log10(1 / (1 - gain)) - math.log10(1 / (1 - gain))),
+        ("default", 1 / 192, math.log10(0.0055933)),
         ("normal", 1.0, math.log10(1.0739)),
         ("corrected", 1 - gain, 0.0),
     ]:
@@ -185,24 +185,24 @@ def test_identity_layers_follow_their_iterated_activation(activation):
     np.testing.assert_allclose(np.log10(mean[1]), law.log10_gradient_second_moment, atol=0.008)
 
 
-def test_an_identity_network_may_widen_at_its_first_layer_but_has_no_law_where_it_widens_later():
-    law = profile("aol", "identity", "relu", (16, 64, 64, 128, 128))
-    expected = [0, math.log10(1 / 4), math.log10(1 / 8), np.nan, np.nan]
+def test_an_identity_network_may_widen_at_its_first_layer_and_is_square_behind_it():
+    law = profile("aol", "identity", "relu", (16, 64, 64, 64))
+    expected = [0, math.log10(1 / 4), math.log10(1 / 8), math.log10(1 / 8)]
     np.testing.assert_allclose(law.log10_second_moment, expected)
     np.testing.assert_array_equal(law.log10_gradient_second_moment[:-1], np.nan)
-    narrowing = profile("aol", "identity", "relu", (64, 16, 16))
-    np.testing.assert_array_equal(narrowing.log10_second_moment[1:], np.nan)
+    for widths in [(64, 16, 16), (16, 16, 64), (16, 64, 32)]:
+        law = profile("aol", "identity", "relu", widths)
+        np.testing.assert_array_equal(law.log10_second_moment[1:], np.nan)
+        assert law.law.startswith("no law")
 
 
-@pytest.mark.parametrize(
-    ("activation", "slope", "known"), [("maxmin", 1.0, True), ("relu", 0.0, False)]
-)
-def test_a_bias_on_identity_layers_has_a_law_where_norms_are_kept(activation, slope, known):
+@pytest.mark.parametrize(("activation", "known"), [("maxmin", True), ("relu", False)])
+def test_a_bias_on_identity_layers_has_a_law_where_norms_are_kept(activation, known):
     law = profile("aol", "identity", activation, [16] * 4, bias="normal").log10_second_moment
     if known:
         np.testing.assert_allclose(10**law, [1, 2, 3, 4])
     else:
-        np.testing.assert_allclose(10**law, [1, 2, np.nan, np.nan])
+        np.testing.assert_allclose(10**law, [1, np.nan, np.nan, np.nan])
 
 
 @pytest.mark.parametrize(

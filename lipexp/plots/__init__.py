@@ -1,0 +1,1 @@
+"""Plots: one style, small functions that take tables and return figures."""

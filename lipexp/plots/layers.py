@@ -1,0 +1,211 @@
+"""What a probe saw, layer by layer: the signal on its way up, the gradient on its way down."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+
+from lipexp.plots import style
+
+VISIBLE = 0.01  # share of the y range below which two lines are one to the eye
+
+
+@dataclass(frozen=True)
+class _Curve:
+    """One column of layers.csv: hidden layers and head apart.
+
+    ``each``: (layers, replicates); ``mean``: over replicates, of the logarithms, which is what the
+    law of one typical network speaks of, and finite where one of many networks dominates a mean.
+    """
+
+    layers: np.ndarray
+    each: np.ndarray
+    mean: np.ndarray
+    head: tuple[int, float] | None
+
+    @property
+    def drawn(self) -> np.ndarray:
+        """The mean with gaps where there is nothing to draw."""
+        return _gaps(self.mean)
+
+    @property
+    def known(self) -> bool:
+        """Something is known of it beyond where it starts, which a law without a rate has too."""
+        return np.isfinite(self.mean).sum() >= min(3, self.mean.size)
+
+    def range(self) -> np.ndarray:
+        head = [] if self.head is None else [self.head[1]]
+        return np.concatenate([_gaps(self.each).ravel(), self.drawn, head])
+
+
+def _gaps(values: np.ndarray) -> np.ndarray:
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+def _curve(table: pd.DataFrame, column: str) -> _Curve:
+    """A column by layer and replicate; of a training, at the last epoch of the table."""
+    table = table[table["epoch"] == table["epoch"].max()]
+    each = table.pivot(index="layer", columns="replicate", values=column).astype(float)
+    mean = each.mean(axis=1)
+    heads = sorted(set(table.loc[table["name"] == "head", "layer"]))
+    head = None
+    if heads and np.isfinite(mean[heads[0]]):
+        head = int(heads[0]), float(mean[heads[0]])
+    body = ~each.index.isin(heads)
+    return _Curve(
+        each.index.to_numpy()[body], each.to_numpy()[body], mean.to_numpy()[body], head
+    )
+
+
+def _draw(axes: Axes, curve: _Curve, label: str, colour: str, linestyle: str = "-") -> None:
+    """The mean, each network as a faint line behind it, and the head as a hollow marker."""
+    if curve.each.shape[1] > 1:
+        lines = [np.column_stack([curve.layers, one]) for one in _gaps(curve.each).T]
+        axes.add_collection(
+            LineCollection(lines, colors=colour, linewidths=0.5, alpha=0.35, zorder=1.5)
+        )
+    dead = curve.layers[np.isneginf(curve.mean)]
+    if dead.size:
+        label += f" (0 at {dead[0]})" if dead.size == 1 else f" (0 at {dead[0]}–{dead[-1]})"
+    marker = "o" if curve.mean.size <= 12 else None
+    axes.plot(
+        curve.layers, curve.drawn, linestyle, color=colour, marker=marker, ms=2.5, label=label
+    )
+    if curve.head is not None:
+        axes.plot(*curve.head, "D", mfc="white", mec=colour, ms=4, mew=1.0, zorder=3)
+
+
+def _draw_laws(axes: Axes, table: pd.DataFrame, quantity: str, span: float) -> list[np.ndarray]:
+    """The law in expectation dashed, of one typical network dotted; one line where they agree."""
+    expected = _curve(table, f"predicted_{quantity}")
+    typical = _curve(table, f"predicted_typical_{quantity}")
+    agree = False
+    if expected.known and typical.known:
+        agree = _distance(expected, typical) <= VISIBLE * span
+    drawn = []
+    if expected.known:
+        label = "law" if agree else "law (expectation)"
+        axes.plot(expected.layers, expected.drawn, "--", color="black", lw=0.9, label=label)
+        drawn.append(expected.drawn)
+    if typical.known and not agree:
+        label = "law (typical network)"
+        axes.plot(typical.layers, typical.drawn, ":", color="black", lw=1.1, label=label)
+        drawn.append(typical.drawn)
+    return drawn
+
+
+def _distance(first: _Curve, second: _Curve) -> float:
+    """The largest vertical distance of two lines; infinite where only one of them is."""
+    a, b = np.isfinite(first.mean), np.isfinite(second.mean)
+    if not np.array_equal(a, b):
+        return np.inf
+    return float(np.abs(first.mean[a] - second.mean[a]).max(initial=0.0))
+
+
+def _measured(curve: _Curve) -> str:
+    count = curve.each.shape[1]
+    return "measured" if count == 1 else f"measured, {count} networks"
+
+
+def _span(*curves: _Curve) -> float:
+    values = np.concatenate([curve.range() for curve in curves])
+    values = values[np.isfinite(values)]
+    return float(np.ptp(values)) if values.size else 0.0
+
+
+def _finish(axes: Axes, values: list[np.ndarray], label: str) -> None:
+    axes.set_xlabel("layer")
+    axes.set_ylabel(label)
+    style.whole_numbers(axes)
+    style.widen(axes, values)
+    style.arrange(axes.figure)
+
+
+@style.styled
+def forward(table: pd.DataFrame, title: str) -> Figure:
+    """log10 second moment of z_l against the layer l, with its laws; layer 0 is the input.
+
+    ``table`` has the columns of layers.csv.  The line is the mean of the logarithm over replicates.
+    The variance over inputs is drawn where it can be told from the second moment; the head, where
+    it took part, is a hollow marker.  A moment of 0 (log10 -inf) leaves a gap that the legend names.
+    """
+    moment = _curve(table, "log10_second_moment")
+    variance = _curve(table, "log10_variance")
+    span = _span(moment, variance)
+    both = variance.known and not _distance(moment, variance) <= max(VISIBLE * span, 0.005)
+    figure, axes = style.figure(title)
+    _draw(axes, moment, _measured(moment), style.BLUE)
+    values = [moment.range()]
+    if both:
+        _draw(axes, variance, "variance over inputs", style.VERMILION)
+        values.append(variance.range())
+    values += _draw_laws(axes, table, "log10_second_moment", span)
+    _finish(axes, values, "log₁₀ mean square of z")
+    return figure
+
+
+@style.styled
+def backward(table: pd.DataFrame, title: str) -> Figure:
+    """log10 second moment of the gradient at z_l against the layer l, with its laws.
+
+    Beside it that of the gradient with respect to the layer's free weight, summed over inputs.
+    Otherwise as `forward`.
+    """
+    gradient = _curve(table, "log10_gradient_second_moment")
+    weights = _curve(table, "log10_weight_gradient_second_moment")
+    figure, axes = style.figure(title)
+    _draw(axes, gradient, "∂/∂z, " + _measured(gradient), style.BLUE)
+    values = [gradient.range()]
+    if weights.known:
+        _draw(axes, weights, "∂/∂W, measured", style.GREEN)
+        values.append(weights.range())
+    values += _draw_laws(axes, table, "log10_gradient_second_moment", _span(gradient))
+    _finish(axes, values, "log₁₀ mean square of gradient")
+    return figure
+
+
+@style.styled
+def histograms(histograms: Sequence[Any], title: str) -> Figure:
+    """Densities of z / rms(z), one panel per histogram, with the standard normal density dashed.
+
+    Each histogram has ``layer``, ``edges`` (bins + 1) and ``counts`` (bins); a density is of what
+    lies within the edges.  Raises ValueError where there is none.
+    """
+    if not histograms:
+        raise ValueError("histograms must hold at least one histogram. Got none.")
+    columns = min(len(histograms), 2 if len(histograms) == 4 else 3)
+    rows = -(-len(histograms) // columns)
+    figure, grid = style.panels(title, rows=rows, columns=columns, height=1.0)
+    x = np.linspace(-4, 4, 161)
+    normal = np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi)
+    peak = normal.max()
+    for axes, histogram in zip(grid, histograms, strict=False):
+        density = _density(histogram)
+        peak = max(peak, density.max())
+        axes.stairs(
+            density, histogram.edges, fill=True, color=style.SKY, lw=0, label="z / rms(z)"
+        )
+        axes.plot(x, normal, "--", color="black", lw=0.9, label="N(0, 1)")
+        axes.text(0.04, 0.96, f"layer {histogram.layer}", va="top", transform=axes.transAxes)
+    for position, axes in enumerate(grid):
+        axes.set_visible(position < len(histograms))
+        lowest = position + columns >= len(histograms)  # nothing is drawn below it
+        axes.tick_params(labelbottom=lowest)
+    grid[0].set(xlim=(-4, 4), ylim=(0, 1.25 * peak), xticks=(-3, 0, 3))
+    style.arrange(figure)
+    figure.supxlabel("z / rms(z)", fontsize=8, y=0.02)
+    figure.supylabel("density", fontsize=8, x=0.02)
+    return figure
+
+
+def _density(histogram: Any) -> np.ndarray:
+    widths = np.diff(histogram.edges)
+    total = histogram.counts.sum()
+    return histogram.counts / (widths * total) if total else np.zeros(len(widths))

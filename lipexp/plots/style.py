@@ -1,0 +1,157 @@
+"""One style for every plot: a column of print, colours that colour-blind readers can tell apart.
+
+Figures are made without pyplot, which keeps a global state and is slow to import, and with margins
+in inches instead of a layout engine, which draws every figure twice.
+"""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from collections.abc import Iterable
+from io import BytesIO
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+# Okabe & Ito's palette, without its yellow, which is too faint for a line on white.
+BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+SKY, ORANGE, BLACK = "#56B4E9", "#E69F00", "#000000"
+PALETTE = (BLUE, VERMILION, GREEN, PURPLE, SKY, ORANGE, BLACK)
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+
+COLUMN = 3.5  # inches, the width of one column of print
+DPI = 200
+# Inches.  LEFT holds the tick label -12000 and the axis label beside it.
+LEFT, RIGHT, BOTTOM, EDGE, GAP = 0.68, 0.12, 0.42, 0.08, 0.1
+TITLE_LINE, LEGEND_LINE = 0.14, 0.145
+TITLE_LETTERS = 54  # of a line
+
+_SETTINGS = {
+    "font.size": 8,
+    "axes.titlesize": 7,
+    "figure.titlesize": 8,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "legend.handlelength": 2.2,
+    "legend.columnspacing": 1.2,
+    "legend.labelspacing": 0.3,
+    "axes.linewidth": 0.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.formatter.useoffset": False,
+    "axes.unicode_minus": True,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#E6E6E6",
+    "grid.linewidth": 0.5,
+    "xtick.major.width": 0.5,
+    "ytick.major.width": 0.5,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "lines.linewidth": 1.8,
+    "lines.solid_capstyle": "round",
+    "figure.facecolor": "white",
+    "axes.facecolor": "white",
+    "text.parse_math": False,  # labels are Unicode: parsing formulas costs 0.1 s
+    "text.usetex": False,
+    "font.family": ["DejaVu Sans"],  # ships with matplotlib: the same picture on every machine
+}
+
+# Decorates a function that makes a figure; someone's matplotlibrc is put back afterwards.
+styled = matplotlib.rc_context(_SETTINGS)
+
+
+def figure(title: str, *, height: float = 2.3) -> tuple[Figure, Axes]:
+    """An empty figure of one column with one pair of axes, ``height`` inches high.
+
+    Call it inside a function that is ``styled``, and ``arrange`` it when all lines are drawn.
+    """
+    made, (axes,) = panels(title, rows=1, columns=1, height=height)
+    return made, axes
+
+
+def panels(title: str, *, rows: int, columns: int, height: float) -> tuple[Figure, list[Axes]]:
+    """A figure of one column with a grid of axes that share both scales, each ``height`` high."""
+    made = Figure(figsize=(COLUMN, rows * (height + GAP)))
+    FigureCanvasAgg(made)
+    made.suptitle(
+        textwrap.fill(title, TITLE_LETTERS),
+        x=EDGE / COLUMN,
+        ha="left",
+        va="top",
+    )
+    grid = made.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    return made, list(grid.flat)
+
+
+def arrange(figure: Figure, *, legend_columns: int = 2) -> None:
+    """Sets the margins, in inches, around axes that keep their height, and puts the legend of the
+    first axes between title and axes, where it covers no data.
+    """
+    axes = figure.axes[0]
+    grid = axes.get_subplotspec().get_gridspec()
+    inside = figure.get_figheight() - grid.nrows * GAP
+    handles, labels = axes.get_legend_handles_labels()
+    rows = -(-len(labels) // legend_columns)
+    title = figure.get_suptitle()
+    head = EDGE + TITLE_LINE * (title.count("\n") + 1 if title else 0)
+    top = head + LEGEND_LINE * rows + 2 * GAP
+    height = top + inside + (grid.nrows - 1) * GAP + BOTTOM
+    figure.set_figheight(height)
+    figure.subplots_adjust(
+        left=LEFT / COLUMN,
+        right=1 - RIGHT / COLUMN,
+        bottom=BOTTOM / height,
+        top=1 - top / height,
+        hspace=GAP * grid.nrows / inside,
+        wspace=0.1,
+    )
+    if title:
+        figure.suptitle(title, x=EDGE / COLUMN, y=1 - EDGE / height)
+    if labels:
+        figure.legend(
+            handles,
+            labels,
+            loc="upper left",
+            bbox_to_anchor=(EDGE / COLUMN, 1 - (head + GAP / 2) / height),
+            borderaxespad=0.0,
+            borderpad=0.0,
+            ncols=legend_columns,
+        )
+
+
+def widen(axes: Axes, values: Iterable[np.ndarray], least: float = 0.5) -> None:
+    """y limits around the finite values with a span of at least ``least``: rounding stays flat."""
+    finite = np.concatenate([np.ravel(part) for part in values] or [np.empty(0)])
+    finite = finite[np.isfinite(finite)]
+    low, high = (finite.min(), finite.max()) if finite.size else (0.0, 0.0)
+    middle, half = (low + high) / 2, max((high - low) * 1.08, least) / 2
+    axes.set_ylim(middle - half, middle + half)
+
+
+def whole_numbers(axes: Axes) -> None:
+    """Ticks of the x axis at whole numbers."""
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
+
+
+def save(figure: Figure, path: str | os.PathLike) -> None:
+    """Writes a PNG under a temporary name and renames it; the same figure gives the same bytes."""
+    path = Path(path)
+    content = BytesIO()
+    figure.savefig(content, format="png", dpi=DPI, metadata={"Software": None})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content.getbuffer())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
