@@ -37,8 +37,11 @@ def note(step):
         file.write(step + "\\n")
     if (world / f"hold {step.split()[0]}").exists():
         (world / "holding").touch()
-        while (world / f"hold {step.split()[0]}").exists():
-            time.sleep(0.01)
+        try:
+            while (world / f"hold {step.split()[0]}").exists():
+                time.sleep(0.01)
+        except KeyboardInterrupt:
+            sys.exit("cancelled")
 
 def command(path, text):
     path.write_text(text)
@@ -63,6 +66,8 @@ match arguments:
     case ["-I", "-m", "pip", "install", *_, "-e", clone]:
         (prefix / "half").touch()
         note(f"pip {clone}")
+        if not Path("pyproject.toml").exists():
+            sys.exit("no project here")
         if (world / "offline").exists():
             sys.exit("no network here")
         command(prefix / "bin" / "lipexp", """#!/bin/sh
@@ -237,6 +242,13 @@ def test_a_changed_pyproject_is_installed_once(clone):
     assert clone.call().stderr == AGAIN
     assert clone.steps() == ["pip ."]
     assert clone.call().stderr == ""
+
+
+def test_an_update_needs_no_python_but_that_of_the_venv(clone):
+    clone.call()
+    (clone.world / "bin" / "python3").unlink()
+    (clone.root / "pyproject.toml").write_text("[project]\n")
+    assert clone.call().stderr == AGAIN
 
 
 def test_a_set_up_for_the_tests_is_one_for_the_command_too(clone):
@@ -458,17 +470,37 @@ def test_a_failed_update_leaves_what_is_in_the_venv(clone):
     assert (clone.venv / "precious").exists()
 
 
-@pytest.mark.parametrize("shell", [None, "bash"])  # which goes on where its child did not die of it
-def test_ctrl_c_while_setting_up_ends_it_without_a_log(clone, shell):
+@pytest.fixture
+def ctrl_c():
+    """Interrupts a process and all that it started, as the terminal does."""
+    # Where the tests themselves run in the background, what they start would ignore it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield lambda process: os.killpg(process.pid, signal.SIGINT)
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("shell", [None, "bash"])  # bash goes on where its child exits
+def test_ctrl_c_while_setting_up_ends_it_without_a_log(clone, ctrl_c, shell):
     if shell and not shutil.which(shell):
         pytest.skip(f"no {shell}")
     clone.hold("pip")
     with clone.start(shell=shell) as process:
         clone.wait_until_held()
-        os.killpg(process.pid, signal.SIGINT)
+        ctrl_c(process)
         err = process.communicate(timeout=PATIENCE)[1]
     assert process.returncode in (130, -signal.SIGINT)
     assert err == FIRST_TIME
+
+
+def test_ctrl_c_while_waiting_for_another_call_ends_it_without_a_trace(clone, ctrl_c):
+    clone.hold("pip")
+    with clone.start():
+        clone.wait_until_held()
+        with clone.start() as waiting:
+            assert waiting.stderr.readline().startswith("lipexp: waiting for another call")
+            ctrl_c(waiting)
+            assert waiting.communicate(timeout=PATIENCE) == ("", "")
+            assert waiting.returncode in (130, -signal.SIGINT)
 
 
 BACKEND = """

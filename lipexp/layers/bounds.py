@@ -17,12 +17,12 @@ from lipexp.lipschitz import UNIT_ROUNDOFF, gamma
 
 
 def power_of_two(matrix: Tensor) -> Tensor:
-    """The power of two c, a scalar tensor, for which max |matrix| / c lies in [1/2, 1); 1 for 0.
+    """The power of two c, a scalar tensor, for which max |matrix| / c lies in [1/2, 1).
 
     Dividing by it is exact, so it takes a matrix's scale out without changing a digit.
     """
-    top = matrix.detach().abs().amax()
-    top = torch.where(top > 0, top, torch.ones_like(top))
+    top = torch.linalg.vector_norm(matrix.detach(), float("inf"))
+    top = top.clamp(min=torch.finfo(matrix.dtype).tiny)
     return top / torch.frexp(top).mantissa
 
 

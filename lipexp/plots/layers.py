@@ -11,10 +11,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from lipexp.plots import style
 
-VISIBLE = 0.01  # share of the y range below which two lines are one to the eye
+VISIBLE = 0.004  # share of the y range below which two lines are one to the eye
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,7 @@ def _curve(table: pd.DataFrame, column: str) -> _Curve:
     if heads and np.isfinite(mean[heads[0]]):
         head = int(heads[0]), float(mean[heads[0]])
     body = ~each.index.isin(heads)
-    return _Curve(
-        each.index.to_numpy()[body], each.to_numpy()[body], mean.to_numpy()[body], head
-    )
+    return _Curve(each.index.to_numpy()[body], each.to_numpy()[body], mean.to_numpy()[body], head)
 
 
 def _draw(axes: Axes, curve: _Curve, label: str, colour: str, linestyle: str = "-") -> None:
@@ -79,7 +78,7 @@ def _draw(axes: Axes, curve: _Curve, label: str, colour: str, linestyle: str = "
         curve.layers, curve.drawn, linestyle, color=colour, marker=marker, ms=2.5, label=label
     )
     if curve.head is not None:
-        axes.plot(*curve.head, "D", mfc="white", mec=colour, ms=4, mew=1.0, zorder=3)
+        axes.plot(*curve.head, "D", mfc="white", mec=colour, ms=4, mew=1.0, zorder=3, label="head")
 
 
 def _draw_laws(axes: Axes, table: pd.DataFrame, quantity: str, span: float) -> list[np.ndarray]:
@@ -134,7 +133,7 @@ def forward(table: pd.DataFrame, title: str) -> Figure:
 
     ``table`` has the columns of layers.csv.  The line is the mean of the logarithm over replicates.
     The variance over inputs is drawn where it can be told from the second moment; the head, where
-    it took part, is a hollow marker.  A moment of 0 (log10 -inf) leaves a gap that the legend names.
+    it took part, is a hollow marker.  A moment of 0 (log10 -inf) leaves a gap; the legend says so.
     """
     moment = _curve(table, "log10_second_moment")
     variance = _curve(table, "log10_variance")
@@ -189,9 +188,7 @@ def histograms(histograms: Sequence[Any], title: str) -> Figure:
     for axes, histogram in zip(grid, histograms, strict=False):
         density = _density(histogram)
         peak = max(peak, density.max())
-        axes.stairs(
-            density, histogram.edges, fill=True, color=style.SKY, lw=0, label="z / rms(z)"
-        )
+        axes.stairs(density, histogram.edges, fill=True, color=style.SKY, lw=0, label="z / rms(z)")
         axes.plot(x, normal, "--", color="black", lw=0.9, label="N(0, 1)")
         axes.text(0.04, 0.96, f"layer {histogram.layer}", va="top", transform=axes.transAxes)
     for position, axes in enumerate(grid):
@@ -199,6 +196,7 @@ def histograms(histograms: Sequence[Any], title: str) -> Figure:
         lowest = position + columns >= len(histograms)  # nothing is drawn below it
         axes.tick_params(labelbottom=lowest)
     grid[0].set(xlim=(-4, 4), ylim=(0, 1.25 * peak), xticks=(-3, 0, 3))
+    grid[0].yaxis.set_major_locator(MaxNLocator(3))
     style.arrange(figure)
     figure.supxlabel("z / rms(z)", fontsize=8, y=0.02)
     figure.supylabel("density", fontsize=8, x=0.02)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -30,12 +31,12 @@ DPI = 200
 # Inches.  LEFT holds the tick label -12000 and the axis label beside it.
 LEFT, RIGHT, BOTTOM, EDGE, GAP = 0.68, 0.12, 0.42, 0.08, 0.1
 TITLE_LINE, LEGEND_LINE = 0.14, 0.145
-TITLE_LETTERS = 54  # of a line
+TITLE_LETTERS, LEGEND_LETTERS = 64, 30  # of a line, of an entry that has another beside it
 
 _SETTINGS = {
     "font.size": 8,
     "axes.titlesize": 7,
-    "figure.titlesize": 8,
+    "figure.titlesize": 7.5,
     "axes.labelsize": 8,
     "xtick.labelsize": 7,
     "ytick.labelsize": 7,
@@ -83,28 +84,26 @@ def panels(title: str, *, rows: int, columns: int, height: float) -> tuple[Figur
     """A figure of one column with a grid of axes that share both scales, each ``height`` high."""
     made = Figure(figsize=(COLUMN, rows * (height + GAP)))
     FigureCanvasAgg(made)
-    made.suptitle(
-        textwrap.fill(title, TITLE_LETTERS),
-        x=EDGE / COLUMN,
-        ha="left",
-        va="top",
-    )
+    made.suptitle(textwrap.fill(title, TITLE_LETTERS), ha="left", va="top")
     grid = made.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     return made, list(grid.flat)
 
 
-def arrange(figure: Figure, *, legend_columns: int = 2) -> None:
+def arrange(figure: Figure) -> None:
     """Sets the margins, in inches, around axes that keep their height, and puts the legend of the
     first axes between title and axes, where it covers no data.
     """
     axes = figure.axes[0]
     grid = axes.get_subplotspec().get_gridspec()
     inside = figure.get_figheight() - grid.nrows * GAP
-    handles, labels = axes.get_legend_handles_labels()
-    rows = -(-len(labels) // legend_columns)
+    entries: dict[str, Artist] = {}
+    for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+        entries.setdefault(label, handle)
+    columns = 1 if max(map(len, entries), default=0) > LEGEND_LETTERS else 2
+    rows = -(-len(entries) // columns)
     title = figure.get_suptitle()
     head = EDGE + TITLE_LINE * (title.count("\n") + 1 if title else 0)
-    top = head + LEGEND_LINE * rows + 2 * GAP
+    top = head + LEGEND_LINE * rows + 1.5 * GAP
     height = top + inside + (grid.nrows - 1) * GAP + BOTTOM
     figure.set_figheight(height)
     figure.subplots_adjust(
@@ -116,16 +115,17 @@ def arrange(figure: Figure, *, legend_columns: int = 2) -> None:
         wspace=0.1,
     )
     if title:
-        figure.suptitle(title, x=EDGE / COLUMN, y=1 - EDGE / height)
-    if labels:
+        place = {"x": EDGE / COLUMN, "y": 1 - EDGE / height}
+        figure.suptitle(title, **place, ha="left", va="top")
+    if entries:
         figure.legend(
-            handles,
-            labels,
+            entries.values(),
+            entries.keys(),
             loc="upper left",
             bbox_to_anchor=(EDGE / COLUMN, 1 - (head + GAP / 2) / height),
             borderaxespad=0.0,
             borderpad=0.0,
-            ncols=legend_columns,
+            ncols=columns,
         )
 
 
@@ -140,7 +140,7 @@ def widen(axes: Axes, values: Iterable[np.ndarray], least: float = 0.5) -> None:
 
 def whole_numbers(axes: Axes) -> None:
     """Ticks of the x axis at whole numbers."""
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1, steps=(1, 2, 5, 10)))
 
 
 def save(figure: Figure, path: str | os.PathLike) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from lipexp.activations.base import Activation
-from lipexp.probing.scale import log10_square, power, rms
-from lipexp.probing.signal import renormalised, variance_over_inputs
+from lipexp.probing.scale import deviation_over_inputs, log10_square, renormalised, rms
+from lipexp.probing.signal import at_scale
 
 
 @dataclass(frozen=True)
@@ -23,11 +25,11 @@ class Cotangent:
 
     deviation: Tensor
     reference: Tensor | None
-    exponent: Tensor
+    exponent: np.ndarray
 
     @staticmethod
     def of(delta: Tensor, *, common: bool = False) -> Cotangent:
-        exponent = torch.zeros(delta.shape[0], dtype=torch.float64, device=delta.device)
+        exponent = np.zeros(delta.shape[0])
         if not common:
             return Cotangent(delta, None, exponent)
         return Cotangent(torch.zeros_like(delta), delta[:, :1].clone(), exponent)
@@ -35,13 +37,13 @@ class Cotangent:
     def full(self) -> Tensor:
         return self.deviation if self.reference is None else self.deviation + self.reference
 
-    def _each(self, function) -> Cotangent:
+    def _each(self, function: Callable[[Tensor], Tensor]) -> Cotangent:
         reference = None if self.reference is None else function(self.reference)
         return Cotangent(function(self.deviation), reference, self.exponent)
 
     def through(self, weight: Tensor) -> Cotangent:
         """W^T delta; weight: (R, out, in)."""
-        return self._each(lambda part: torch.matmul(part, weight))
+        return self._each(lambda part: part @ weight)
 
     def plus(self, other: Cotangent) -> Cotangent:
         reference = None if self.reference is None else self.reference + other.reference
@@ -50,9 +52,9 @@ class Cotangent:
     def negated(self) -> Cotangent:
         return self._each(torch.neg)
 
-    def pulled_back(self, activation: Activation, x: Tensor, exponent: Tensor) -> Cotangent:
+    def pulled_back(self, activation: Activation, x: Tensor, exponent: np.ndarray) -> Cotangent:
         """J(x)^T delta for the activation at the inputs x (mantissas, with their exponent)."""
-        phi = activation.at_scale(power(exponent))
+        phi = at_scale(activation, exponent, x)
         deviation = phi.pullback(x, self.deviation)
         if self.reference is None:
             return Cotangent(deviation, None, self.exponent)
@@ -60,17 +62,18 @@ class Cotangent:
         spread = phi.pullback(x, self.reference.expand_as(self.deviation)) - reference
         return Cotangent(deviation + spread, reference, self.exponent)
 
-    def measured(self) -> tuple[Cotangent, Tensor, Tensor]:
+    def measured(self) -> tuple[Cotangent, np.ndarray, np.ndarray]:
         """(the cotangent with a drifted scale taken out, log10 second moment, log10 variance)."""
         full = self.full()
         size = rms(full)
-        if self.reference is None:
-            variance = variance_over_inputs(full, size)
-        else:
-            variance = variance_over_inputs(self.deviation, rms(self.deviation))
-        moments = log10_square(size, self.exponent), log10_square(variance.sqrt(), self.exponent)
+        own = size if self.reference is None else rms(self.deviation)
+        spread = deviation_over_inputs(self.deviation, own)
         deviation, exponent, _ = renormalised(self.deviation, self.exponent, size)
         reference = self.reference
         if reference is not None:
             reference, _, _ = renormalised(reference, self.exponent, size)
-        return Cotangent(deviation, reference, exponent), *moments
+        return (
+            Cotangent(deviation, reference, exponent),
+            log10_square(size, self.exponent),
+            log10_square(spread, self.exponent),
+        )

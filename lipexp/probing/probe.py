@@ -18,6 +18,7 @@ from lipexp.probing.signal import (
     Plain,
     Referenced,
     Signal,
+    at_scale,
     log10_second_moment,
     mean_over_rms,
 )
@@ -50,24 +51,18 @@ class Statistics:
 
 
 class _Columns:
-    """Values by column and row, left on the device until the end."""
+    """Values by column and row: float64 arrays (rows, R), NaN until something is put."""
 
     def __init__(self, rows: int, replicates: int):
         self._shape = (rows, replicates)
-        self._values: dict[str, dict[int, Tensor]] = {}
+        self.arrays: dict[str, np.ndarray] = {}
 
-    def put(self, row: int, **values: Tensor | None) -> None:
+    def put(self, row: int, **values: np.ndarray | None) -> None:
         for column, value in values.items():
+            if column not in self.arrays:
+                self.arrays[column] = np.full(self._shape, np.nan)
             if value is not None:
-                self._values.setdefault(column, {})[row] = value
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        result = {}
-        for column, values in self._values.items():
-            result[column] = np.full(self._shape, np.nan)
-            stacked = torch.stack([value.double() for value in values.values()])
-            result[column][list(values)] = stacked.cpu().numpy()
-        return result
+                self.arrays[column][row] = value
 
 
 @dataclass(frozen=True)
@@ -75,7 +70,7 @@ class _Kept:
     """What the backward pass needs of a row: z's mantissas and exponent, and the step that made it."""
 
     mantissa: Tensor
-    exponent: Tensor
+    exponent: np.ndarray
     step: Step | None
 
 
@@ -129,7 +124,7 @@ class _Probe:
         record_signal(self.columns, row, signal)
         self.columns.put(
             row,
-            active_fraction=inner_activity,
+            active_fraction=inner_activity.cpu().numpy(),
             log10_weight_variance=log10_mean_square(step.effective_weight()),
             operator_norm=step.operator_norm() if self.operator_norms else None,
         )
@@ -143,7 +138,7 @@ class _Probe:
             below = kept[-1]
             x = below.mantissa
             if row > 1:
-                x = self.activation(row - 1).at_scale(power(below.exponent))(x)
+                x = at_scale(self.activation(row - 1), below.exponent, x)(x)
             down, moment = step.down(down, x, below.exponent)
             self.columns.put(row, log10_weight_gradient_second_moment=moment)
             if row > 1:
@@ -156,15 +151,14 @@ class _Probe:
         """The cotangent of the summed cross-entropy at the last hidden layer's z; records the head."""
         row = self.depth + 1
         step = make_step([network.head for network in self.networks], gradients=True)
-        phi = self.activation(self.depth).at_scale(power(top.exponent))
+        phi = at_scale(self.activation(self.depth), top.exponent, top.mantissa)
         entering = Plain.of(phi(top.mantissa), top.exponent)
         scores = step.up(entering)[0].measured()
         record_signal(self.columns, row, scores)
         self.columns.put(row, log10_weight_variance=log10_mean_square(step.effective_weight()))
         if self.operator_norms:
             self.columns.put(row, operator_norm=step.operator_norm())
-        true_scores = scores.full() * power(scores.exponent).to(scores.full().dtype)
-        loss = true_scores.softmax(dim=2)
+        loss = (scores.full() * power(scores.exponent, scores.full())).softmax(dim=2)
         loss[:, torch.arange(labels.numel()), labels] -= 1
         down = record_cotangent(self.columns, row, Cotangent.of(loss))
         down, moment = step.down(down, entering.mantissa, entering.exponent)
@@ -187,10 +181,10 @@ def record_cotangent(columns: _Columns, row: int, down: Cotangent) -> Cotangent:
     return down
 
 
-def _histogram(row: int, full: Tensor, size: Tensor, bins: int = 121) -> Histogram:
+def _histogram(row: int, full: Tensor, size: np.ndarray, bins: int = 121) -> Histogram:
     edges = np.linspace(-6, 6, bins + 1)
-    safe = torch.where(size > 0, size, 1.0)[:, None, None]
-    values = (full.double() / safe).flatten().cpu().numpy()
+    safe = np.where(size > 0, size, 1.0)[:, None, None]
+    values = full.double().cpu().numpy() / safe
     return Histogram(row, edges, np.histogram(values, edges)[0])
 
 
@@ -275,4 +269,4 @@ def probe(
     if has_head:
         layers.append([network.head for network in networks])
         paths.append("head")
-    return Statistics(columns.arrays(), layers, paths, run.histograms)
+    return Statistics(columns.arrays, layers, paths, run.histograms)

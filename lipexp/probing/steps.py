@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,25 +16,27 @@ from lipexp.activations.base import Activation
 from lipexp.errors import UserError
 from lipexp.layers.base import FreeWeightModule, LipschitzLinear, LipschitzResidual
 from lipexp.probing.cotangent import Cotangent
-from lipexp.probing.scale import LOG10_2, power
-from lipexp.probing.signal import Signal
+from lipexp.probing.scale import LOG10_2, log10_square, rms
+from lipexp.probing.signal import Signal, affine, at_scale
 
 
-def log10_mean_square(x: Tensor) -> Tensor:
+def log10_mean_square(x: Tensor) -> np.ndarray:
     """log10 of the mean of x^2 over all axes but the first, safe where squares under- or overflow."""
-    flat = x.detach().flatten(1)
-    top = flat.abs().amax(1)
+    x = x.detach()
+    size = rms(x)
+    if ((size > 1e-140) & (size < 1e140)).all():
+        return log10_square(size, 0.0)
+    top = x.abs().amax(dim=tuple(range(1, x.dim())), keepdim=True)
     scale = torch.where(top > 0, top, torch.ones_like(top))
-    mean = (flat / scale[:, None]).double().square().mean(1)
-    return mean.log10() + 2 * scale.double().log10()
+    return log10_square(rms(x / scale), 0.0) + log10_square(scale.flatten().cpu().numpy(), 0.0)
 
 
-def largest_singular_value(weight: Tensor) -> Tensor:
+def largest_singular_value(weight: Tensor) -> np.ndarray:
     """The exact l2 norm of matrices (R, out, in), by eigenvalues of the smaller Gram matrix."""
     weight = weight.detach().double()
     if weight.shape[1] < weight.shape[2]:
         weight = weight.mT
-    return torch.linalg.eigvalsh(weight.mT @ weight)[:, -1].clamp(min=0).sqrt()
+    return torch.linalg.eigvalsh(weight.mT @ weight)[:, -1].clamp(min=0).sqrt().cpu().numpy()
 
 
 def _stacked_bias(layers: Sequence[FreeWeightModule]) -> Tensor | None:
@@ -60,7 +63,7 @@ class Step:
         """(the layer's output, share of active hidden units of a residual layer or None)."""
         raise NotImplementedError
 
-    def down(self, cotangent: Cotangent, x: Tensor, exponent: Tensor) -> tuple[Cotangent, Tensor]:
+    def down(self, cotangent: Cotangent, x: Tensor, exponent: np.ndarray) -> tuple[Cotangent, np.ndarray]:
         """(cotangent at the layer's input, log10 second moment of the free weight's gradient).
 
         x: the layer's inputs, mantissas (R, inputs, in) with their exponent (R,).
@@ -70,10 +73,10 @@ class Step:
     def effective_weight(self) -> Tensor:
         raise NotImplementedError
 
-    def operator_norm(self) -> Tensor | None:
+    def operator_norm(self) -> np.ndarray | None:
         return None
 
-    def _free_gradient(self, outputs, gradients, exponent: Tensor) -> Tensor:
+    def _free_gradient(self, outputs, gradients, exponent: np.ndarray) -> np.ndarray:
         free = [layer.free_weight for layer in self.layers]
         pulled = torch.autograd.grad(outputs, free, gradients)
         return log10_mean_square(torch.stack(pulled)) + 2 * LOG10_2 * exponent
@@ -98,7 +101,7 @@ class AffineStep(Step):
     def effective_weight(self) -> Tensor:
         return self.weight.detach()
 
-    def operator_norm(self) -> Tensor:
+    def operator_norm(self) -> np.ndarray:
         return largest_singular_value(self.weight)
 
 
@@ -116,10 +119,8 @@ class ResidualStep(Step):
         return signal.minus(branch), self.activation.active_fraction(before.full())
 
     def down(self, cotangent, x, exponent):
-        before = x @ self.inner.detach().mT
-        if self.bias is not None:
-            before = before + self.bias * power(-exponent).to(x.dtype)
-        after = self.activation.at_scale(power(exponent))(before)
+        before = affine(x, self.inner.detach(), self.bias, exponent)
+        after = at_scale(self.activation, exponent, x)(before)
         inside = cotangent.negated().through(self.outer.detach())
         inside = inside.pulled_back(self.activation, before, exponent)
         moment = self._free_gradient(

@@ -63,7 +63,7 @@ def _number(value: float | None, decimals: int) -> str:
         return ""
     if math.isinf(value):
         return "-inf" if value < 0 else "inf"
-    text = f"{value:.{decimals}f}"
+    text = f"{value:.{decimals if abs(value) < 1000 else 1}f}"
     return text[1:] if float(text) == 0 and text.startswith("-") else text
 
 

@@ -313,29 +313,30 @@ def rates(table: pd.DataFrame, depth: int) -> dict[str, float | None]:
 
 def warning(table: pd.DataFrame, request: Request) -> str | None:
     """What a student should know before training this network; None where signal arrives."""
-    last = table[table["layer"] == request.depth]
-    level = last["predicted_log10_second_moment"].mean()
+    signal = table[table["layer"] == request.depth]["predicted_log10_second_moment"].mean()
     gradient = table[table["layer"] == 1]["predicted_log10_gradient_second_moment"].mean()
-    first = table[table["layer"] == 0]
-    lost = level - first["log10_second_moment"].mean()
-    if not (level < TRAINABLE_LOG10 or gradient < TRAINABLE_LOG10):
-        return None
-    if level < TRAINABLE_LOG10:
+    if signal < TRAINABLE_LOG10:
+        what = f"the signal's mean square falls to 10^{signal:.0f} at layer {request.depth}"
+    elif gradient < TRAINABLE_LOG10:
         what = (
-            f"the law says that the signal's mean square falls to 10^{level:.0f} at layer "
-            f"{request.depth} ({-lost:.0f} decades down)"
+            f"the gradient's mean square falls to 10^{gradient:.0f} at layer 1 (the bias keeps the "
+            "signal's size, but nothing of the input reaches the last layer)"
         )
     else:
-        what = (
-            f"the law says that the gradient's mean square falls to 10^{gradient:.0f} at layer 1: "
-            "the bias keeps the signal's size, but nothing of the input reaches the last layer"
-        )
+        return None
     text = (
-        f"{what}; float32 training with Adam needs about 10^{TRAINABLE_LOG10:.0f}, so this network "
-        "will not learn from here"
+        f"by the law, {what}; training in float32 needs about 10^{TRAINABLE_LOG10:.0f}, so this "
+        "network will not learn"
     )
-    cures = carrying(request.model["name"], request.activation, width=request.width)[:3]
-    if cures:
-        named = "; ".join(f"init={init} activation={activation}" for init, activation in cures)
-        text += f". What carries signal at any depth: {named}"
-    return text
+    cures = _cures(request)
+    return f"{text}. What carries signal to any depth: {'; '.join(cures)}" if cures else text
+
+
+def _cures(request: Request) -> list[str]:
+    """Inits that carry the signal: with the activation asked for, else with maxmin."""
+    model, wanted = request.model["name"], request.activation
+    pairs = carrying(model, wanted, width=request.width)
+    named = [f"init={init}" for init, activation in pairs if activation == wanted]
+    if ("orthogonal", "maxmin") in pairs and wanted != "maxmin":
+        named.append("init=orthogonal activation=maxmin")
+    return named

@@ -131,6 +131,11 @@ def test_more_hidden_units_than_features_have_no_law_without_iid_weights():
         assert decay_per_layer("sll", init, "relu", fan_in=8, fan_out=9) is None
 
 
+def test_identity_blocks_that_leave_features_out_have_no_leaky_law():
+    assert decay_per_layer("sll", "identity", "leaky_relu", fan_in=8, fan_out=7) is None
+    assert decay_per_layer("sll", "identity", "relu", fan_in=8, fan_out=7) == 0
+
+
 def test_an_activation_that_is_unsound_inside_a_block_is_refused():
     for name in ("abs", "maxmin", "nobody's"):
         with pytest.raises(ValueError, match=re.escape(f"Got {name!r} instead")):
