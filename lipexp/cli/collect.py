@@ -59,7 +59,7 @@ def main(argv: list[str]) -> int:
     out = Path(arguments.out)
     written = _write(out, tables, figures)
     print(_summary(runs, grouped, metric))
-    print("files: " + ", ".join(str(out / name) for name in written))
+    print(f"files in {out}: {', '.join(written)}")
     return 0
 
 
@@ -72,12 +72,17 @@ def _parser() -> Parser:
         ["lipexp collect", f"lipexp collect --by model,depth --metric {METRIC}"],
     )
     parser.add_argument(
-        "folder", nargs="?", default="outputs/runs", help="where runs are (default: outputs/runs)"
+        "folder",
+        nargs="?",
+        metavar="FOLDER",
+        default="outputs/runs",
+        help="where runs are (default: outputs/runs)",
     )
     parser.add_argument("--by", metavar="K,K", help="columns of runs.csv whose groups are averaged")
     parser.add_argument("--metric", metavar="M", help=f"what is averaged (default: {METRIC})")
     parser.add_argument(
         "--out",
+        metavar="FOLDER",
         default="outputs/collected",
         help="the folder to write to (default: outputs/collected)",
     )

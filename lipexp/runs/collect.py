@@ -102,9 +102,12 @@ def is_setting(column: str) -> bool:
 
 
 def varying(runs: pd.DataFrame) -> list[str]:
-    """The settings in which runs differ, the seed aside: what a mean over seeds is grouped by."""
+    """The settings in which runs differ, the seed aside: what a mean over seeds is grouped by.
+
+    A key that only some choices have does not vary by being absent from the others.
+    """
     settings = [column for column in runs if is_setting(column) and column != "seed"]
-    return [column for column in settings if runs[column].nunique(dropna=False) > 1]
+    return [column for column in settings if runs[column].nunique() > 1]
 
 
 def _folders(folder: Path, levels: int = DEEPEST) -> list[Path]:
@@ -171,7 +174,7 @@ def _summary(path: Path) -> dict[str, Any] | None:
 
 
 def _layers(path: Path) -> pd.DataFrame | None:
-    """layers.csv to the last digit; None where there is none yet."""
+    """The table of layers; None where there is none yet."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -179,7 +182,7 @@ def _layers(path: Path) -> pd.DataFrame | None:
     if not content.endswith(b"\n"):
         raise ValueError(f"{path} is cut off")
     kinds = defaultdict(lambda: float, {**_NUMBERS, "name": str})
-    table = pd.read_csv(BytesIO(content), dtype=kinds, float_precision="round_trip")
+    table = pd.read_csv(BytesIO(content), dtype=kinds)
     if not {"epoch", "replicate", "layer"} <= set(table):
         raise ValueError(f"{path} is no table of layers")
     return table

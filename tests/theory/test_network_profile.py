@@ -142,6 +142,27 @@ def test_under_a_bias_small_deviations_lose_what_a_signal_without_bias_loses(bia
     np.testing.assert_allclose(law.log10_input_variance, zero.log10_second_moment, atol=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("init", "activation", "bias", "known"),
+    [
+        ("normal", "relu", "normal", True),
+        ("normal", "relu", "zero", False),  # directions become parallel first
+        ("normal", "identity", "zero", True),
+        ("orthogonal", "relu", "normal", True),
+        ("orthogonal", "abs", "normal", False),  # differences never become small
+        ("orthogonal", "identity", "normal", True),
+        ("identity", "maxmin", "zero", False),
+    ],
+)
+def test_input_variance_has_a_law_where_layers_are_linear_or_shrink_it_under_a_bias(
+    init, activation, bias, known
+):
+    law = profile("aol", init, activation, [16] * 4, bias=bias)
+    for column in (law.log10_input_variance, law.typical_log10_input_variance):
+        assert np.isfinite(column[:2]).all()  # layer 1 is linear in its input, always
+        assert np.isfinite(column[2:]).all() == known
+
+
 def test_biases_end_in_their_closed_plateaus():
     gain = 32 * gaussian_weight_variance(fan_in=64, fan_out=64)
     for mode, variance, log10_plateau in [

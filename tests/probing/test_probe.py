@@ -1,0 +1,287 @@
+"""The carried probe against plain float64, and against what is exactly conserved."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from lipexp.activations import ACTIVATIONS
+from lipexp.errors import UserError
+from lipexp.inits import INITS
+from lipexp.layers import LAYERS
+from lipexp.networks.mlp import Blueprint, mlp
+from lipexp.probing.probe import probe
+from lipexp.streams import stream
+
+HOMOGENEOUS = ("relu", "leaky_relu", "abs", "maxmin", "identity")
+
+
+def networks(replicates=1, *, seed=0, **plan):
+    plan = {"model": "aol", "depth": 5, "width": 6, "input_shape": (6,), **plan}
+    return [mlp(Blueprint(**plan), seed=seed, replicate=r) for r in range(replicates)]
+
+
+def inputs(count=7, features=6, seed=0):
+    return torch.from_numpy(stream(seed, "inputs").standard_normal((count, features)))
+
+
+def generators(replicates=1):
+    return [stream(0, "cotangent", r) for r in range(replicates)]
+
+
+def plain(network, x, cotangent):
+    """Second moment, variance and gradients of every z by textbook autograd, in plain float64."""
+    h = network.stem(x)
+    zs = [h.detach().requires_grad_()]
+    h = zs[0]
+    for hidden in network.hidden_layers():
+        z = hidden.layer(h)
+        z.retain_grad()
+        zs.append(z)
+        h = hidden.activation(z)
+    zs[-1].backward(cotangent)
+    free = [hidden.layer.free_weight for hidden in network.hidden_layers()]
+    return {
+        "log10_second_moment": [float(z.detach().square().mean().log10()) for z in zs],
+        "log10_variance": [
+            float(z.detach().var(dim=0, correction=0).mean().log10()) for z in zs
+        ],
+        "log10_gradient_second_moment": [float(z.grad.square().mean().log10()) for z in zs],
+        "log10_gradient_variance": [
+            float(z.grad.var(dim=0, correction=0).mean().log10()) for z in zs
+        ],
+        "log10_weight_gradient_second_moment": [
+            np.nan,
+            *(float(w.grad.square().mean().log10()) for w in free),
+        ],
+    }
+
+
+def gaussian_cotangent(shape):
+    draw = stream(0, "cotangent", 0).standard_normal(shape)
+    return torch.from_numpy(draw / np.sqrt(np.square(draw).mean()))
+
+
+def combinations():
+    for model in LAYERS:
+        residual = LAYERS.fact(model, "residual")
+        for activation in ACTIVATIONS:
+            if residual and not ACTIVATIONS.fact(activation, "slope_restricted"):
+                continue
+            for bias in ("zero", "normal"):
+                yield model, activation, bias
+
+
+@pytest.mark.parametrize(("model", "activation", "bias"), list(combinations()))
+def test_carried_probe_equals_plain_float64(model, activation, bias):
+    (network,) = networks(model=model, activation=activation, bias=bias)
+    x = inputs()
+    found = probe([network], x, generators=generators()).columns
+    for column, expected in plain(network, x, gaussian_cotangent((7, 6))).items():
+        np.testing.assert_allclose(
+            found[column][:, 0], expected, rtol=0, atol=1e-9, err_msg=column
+        )
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "maxmin"])
+@pytest.mark.parametrize("bias", ["zero", "default"])
+def test_ones_enter_at_the_last_layer(activation, bias):
+    (network,) = networks(activation=activation, bias=bias)
+    x = inputs()
+    found = probe([network], x, cotangent="ones").columns
+    expected = plain(network, x, torch.ones(7, 6, dtype=torch.float64))
+    for column, values in expected.items():
+        if column == "log10_gradient_variance":
+            values[-1] = -np.inf  # equal for all inputs
+        np.testing.assert_allclose(found[column][:, 0], values, rtol=0, atol=1e-9, err_msg=column)
+
+
+@pytest.mark.parametrize("model", ["aol", "sll"])
+def test_loss_enters_through_the_head(model):
+    (network,) = networks(model=model, classes=3, bias="normal")
+    x, labels = inputs(), torch.tensor([0, 1, 2, 0, 1, 2, 0])
+    found = probe([network], x, cotangent="loss", labels=labels).columns
+    h = network.stem(x)
+    zs = []
+    for hidden in network.hidden_layers():
+        z = hidden.layer(h)
+        z.retain_grad()
+        zs.append(z)
+        h = hidden.activation(z)
+    scores = network.head(h)
+    scores.retain_grad()
+    torch.nn.functional.cross_entropy(scores, labels, reduction="sum").backward()
+    expected = [float(z.grad.square().mean().log10()) for z in (*zs, scores)]
+    np.testing.assert_allclose(
+        found["log10_gradient_second_moment"][1:, 0], expected, atol=1e-10
+    )
+    head = float(network.head.weight.grad.square().mean().log10())
+    assert found["log10_weight_gradient_second_moment"][-1, 0] == pytest.approx(head, abs=1e-10)
+    second = float(scores.detach().square().mean().log10())
+    assert found["log10_second_moment"][-1, 0] == pytest.approx(second, abs=1e-10)
+
+
+def test_loss_without_classes_is_one_line():
+    with pytest.raises(UserError, match="needs a data set with classes"):
+        probe(networks(), inputs(), cotangent="loss")
+
+
+@pytest.mark.parametrize("activation", HOMOGENEOUS)
+@pytest.mark.parametrize("model", ["aol", "sll", "orthogonal", "spectral"])
+def test_the_inner_product_of_signal_and_cotangent_is_conserved(model, activation):
+    # Euler: <delta_l, z_l> is the same at every layer, input by input, where all is homogeneous.
+    if model == "sll" and not ACTIVATIONS.fact(activation, "slope_restricted"):
+        pytest.skip("not sound inside a residual layer")
+    (network,) = networks(model=model, activation=activation, depth=8)
+    x = inputs().requires_grad_()
+    h, zs = x, []
+    for hidden in network.hidden_layers():
+        z = hidden.layer(h)
+        z.retain_grad()
+        zs.append(z)
+        h = hidden.activation(z)
+    zs[-1].backward(gaussian_cotangent((7, 6)))
+    products = torch.stack([(z.grad * z.detach()).sum(1) for z in zs])
+    scale = torch.stack([z.grad.norm(dim=1) * z.detach().norm(dim=1) for z in zs])
+    alive = scale.amin(0) > 0  # a narrow relu network may kill an input altogether
+    spread = (products - products[-1]).abs()[:, alive] / scale[:, alive]
+    assert alive.sum() >= 4
+    assert float(spread.max()) < 1e-13
+
+
+@pytest.mark.parametrize("bias", ["zero", "corrected"])
+@pytest.mark.parametrize("model", ["aol", "sll"])
+def test_segments_that_are_computed_twice_give_the_same_bits(model, bias):
+    several = networks(3, model=model, bias=bias, depth=17)
+    x = inputs()
+    whole = probe(several, x, generators=generators(3)).columns
+    pieces = probe(several, x, generators=generators(3), kept_bytes=0).columns
+    for column, values in whole.items():
+        np.testing.assert_array_equal(values, pieces[column], err_msg=column)
+
+
+def test_replicates_together_are_the_replicates_alone():
+    together = probe(networks(3, depth=9), inputs(), generators=generators(3)).columns
+    for replicate, network in enumerate(networks(3, depth=9)):
+        alone = probe([network], inputs(), generators=[stream(0, "cotangent", replicate)]).columns
+        for column, values in alone.items():
+            np.testing.assert_allclose(values[:, 0], together[column][:, replicate], atol=1e-11)
+
+
+def test_a_deeper_network_starts_with_the_same_layers():
+    shallow = probe(networks(depth=3), inputs(), generators=generators()).columns
+    deep = probe(networks(depth=12), inputs(), generators=generators()).columns
+    np.testing.assert_array_equal(
+        shallow["log10_second_moment"][:4], deep["log10_second_moment"][:4]
+    )
+
+
+@pytest.mark.parametrize("bias", ["zero", "normal"])
+@pytest.mark.parametrize("exponent", [-150, -40, 40, 150])
+def test_the_scale_of_the_free_weight_moves_its_gradient_alone(exponent, bias):
+    (network,), (scaled,) = networks(bias=bias), networks(bias=bias)
+    for hidden in scaled.hidden_layers():
+        with torch.no_grad():
+            hidden.layer.weight *= 10.0**exponent
+    first = probe([network], inputs(), generators=generators()).columns
+    second = probe([scaled], inputs(), generators=generators()).columns
+    for column, values in first.items():
+        shift = -2 * exponent if column == "log10_weight_gradient_second_moment" else 0
+        np.testing.assert_allclose(second[column], values + shift, atol=1e-9, err_msg=column)
+
+
+def slope(values):
+    return np.polyfit(np.arange(2, len(values)), values[2:].mean(axis=1), 1)[0]
+
+
+def test_depth_3000_is_a_finite_straight_line():
+    # Typical rate at width 16: law -c/(2 d ln 10); 3,000 layers x 2 networks: standard error
+    # sqrt(5/16)/ln(10)/sqrt(6000) = 0.0031.
+    from lipexp.theory import decay_per_layer
+
+    found = probe(
+        networks(2, depth=3000, width=16, input_shape=(16,)),
+        inputs(50, 16),
+        generators=generators(2),
+    ).columns
+    typical = decay_per_layer("aol", "normal", "relu", fan_in=16, fan_out=16, typical=True)
+    for column, sign in (("log10_second_moment", 1), ("log10_gradient_second_moment", -1)):
+        assert np.isfinite(found[column]).all()
+        assert sign * slope(found[column]) == pytest.approx(typical, abs=5 * 0.0031)
+    assert found["log10_second_moment"][-1].max() < -2000
+
+
+def test_under_a_bias_the_variance_over_inputs_keeps_falling_at_the_typical_rate():
+    # 600 layers x 2 networks at width 16: standard error sqrt(5/16)/ln(10)/sqrt(1200) = 0.007.
+    from lipexp.theory import decay_per_layer
+
+    plan = {"depth": 600, "width": 16, "input_shape": (16,)}
+    typical = decay_per_layer("aol", "normal", "relu", fan_in=16, fan_out=16, typical=True)
+    for bias in ("default", "normal", "corrected"):
+        found = probe(networks(2, bias=bias, **plan), inputs(50, 16), generators=generators(2))
+        variance = found.columns["log10_variance"]
+        assert variance[-1].max() < -300
+        assert slope(variance) == pytest.approx(typical, abs=5 * 0.007)
+        assert abs(slope(found.columns["log10_second_moment"])) < 0.01
+
+
+def test_orthogonal_maxmin_keeps_second_moments_to_rounding():
+    found = probe(
+        networks(init="orthogonal", activation="maxmin", depth=300, width=16, input_shape=(16,)),
+        inputs(50, 16),
+        generators=generators(),
+    ).columns
+    for column in ("log10_second_moment", "log10_gradient_second_moment"):
+        np.testing.assert_allclose(found[column], found[column][0, 0], atol=1e-11)
+
+
+def test_ones_under_a_bias_lose_their_variance_over_inputs_exactly():
+    # Once all inputs have one pattern of slopes, equal cotangents stay equal.
+    found = probe(
+        networks(bias="normal", depth=80, width=16, input_shape=(16,)),
+        inputs(50, 16),
+        cotangent="ones",
+    ).columns
+    assert found["log10_gradient_variance"][-20, 0] == -np.inf
+    assert np.isfinite(found["log10_gradient_variance"][1, 0])
+
+
+def test_second_moment_of_every_replicate_and_layer_is_reported_with_its_weights():
+    nets = networks(2, depth=4)
+    statistics = probe(nets, inputs(), generators=generators(2), histograms=[1, 4])
+    assert statistics.paths == ["input", *(f"body.layer{k}" for k in range(1, 5))]
+    assert [h.layer for h in statistics.histograms] == [1, 4]
+    assert statistics.histograms[0].counts.sum() == 2 * 7 * 6
+    norms = statistics.columns["operator_norm"]
+    for replicate, network in enumerate(nets):
+        for hidden in network.hidden_layers():
+            weight = hidden.layer.effective_weight().detach()
+            exact = float(torch.linalg.svdvals(weight)[0])
+            assert norms[hidden.number, replicate] == pytest.approx(exact, rel=1e-13)
+            mean_square = float(weight.square().mean().log10())
+            column = statistics.columns["log10_weight_variance"]
+            assert column[hidden.number, replicate] == pytest.approx(mean_square, abs=1e-12)
+
+
+@pytest.mark.parametrize("init", sorted(INITS))
+@pytest.mark.parametrize(("features", "width"), [(6, 6), (4, 6), (9, 6)])
+@pytest.mark.parametrize("model", sorted(LAYERS))
+def test_every_model_takes_inputs_narrower_and_wider_than_its_width(model, features, width, init):
+    (network,) = networks(model=model, width=width, input_shape=(features,), init=init, classes=3)
+    found = probe([network], inputs(5, features), generators=generators()).columns
+    assert np.isfinite(found["log10_second_moment"]).all()
+    assert network(inputs(5, features)).shape == (5, 3)
+    if model != "linear":
+        assert (found["log10_second_moment"][1:] <= found["log10_second_moment"][0] + 1).all()
+
+
+def test_float32_probe_agrees_with_float64_to_its_precision():
+    plan = Blueprint(model="aol", depth=40, width=16, input_shape=(16,))
+    x = inputs(50, 16)
+    double = probe([mlp(plan, seed=0)], x, generators=generators()).columns
+    single = probe(
+        [mlp(plan, seed=0, dtype=torch.float32)], x.float(), generators=generators()
+    ).columns
+    for column, values in double.items():
+        np.testing.assert_allclose(single[column], values, atol=1e-3, err_msg=column)
