@@ -111,7 +111,7 @@ def device(value: Any) -> str:
     name = text(value)
     kind, _, number = name.partition(":")
     if kind not in ("auto", "cpu", "cuda") or (number and (kind != "cuda" or not number.isdigit())):
-        raise ValueError("must be auto, cpu, cuda, or cuda:0, cuda:1, ...")
+        raise ValueError("must be auto, cpu, cuda, or cuda:NUMBER")
     return name
 
 

@@ -11,3 +11,7 @@ class UserError(Exception):
 
 class RunError(Exception):
     """A run that was rightly asked for broke on the way: one line, exit status 1."""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: handled as an interruption, so that nothing half-made is left; exit status 143."""

@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-TOOLS = ["cat", "cksum", "dirname", "mkdir", "mv", "readlink", "rm", "sh", "sleep"]
+TOOLS = ["cat", "cksum", "dirname", "mkdir", "mv", "printf", "readlink", "rm", "sh", "sleep"]
 PATIENCE = 20.0  # seconds; what is waited for takes milliseconds
 
 PLAYED_PYTHON = '''

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
-from lipexp.errors import RunError, UserError
+from lipexp.errors import RunError, Terminated, UserError
 
 COMMANDS = {
     "run": "one run, or with -m every point of a sweep",
@@ -59,6 +60,7 @@ def main(argv: list[str]) -> int:
 
 def entry() -> None:
     """The console script: errors become one line on stderr and an exit status."""
+    signal.signal(signal.SIGTERM, _terminate)
     status = guarded(sys.argv[1:])
     try:
         sys.stdout.flush()
@@ -79,9 +81,16 @@ def guarded(argv: list[str]) -> int:
     except BrokenPipeError:  # `lipexp list | head`
         _drop_stdout()
         return 0
+    except Terminated:
+        print("lipexp: terminated", file=sys.stderr)
+        return 143
     except KeyboardInterrupt:
         print("lipexp: interrupted", file=sys.stderr)
         return 130
+
+
+def _terminate(number, frame) -> None:
+    raise Terminated
 
 
 def _drop_stdout() -> None:

@@ -62,6 +62,12 @@ def sweep(flags: list[str], overrides: list[str], *, quiet: bool) -> int:
     except UserError:
         _remove(folder)
         raise
+    except KeyboardInterrupt:
+        if points:
+            write_text(_table(points), folder / "points.csv")
+        else:
+            _remove(folder)
+        raise
     if all(p.outcome.status == 2 for p in points):
         _remove(folder)
         lines = {p.outcome.line for p in points}

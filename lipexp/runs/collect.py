@@ -27,6 +27,7 @@ LEADING = (
 WHOLE = ("depth", "width", "seed", "replicates")
 
 FILES = ("config.yaml", "summary.json", "layers.csv")  # a folder with one of these is a run
+COLLECTED = "runs.csv"  # a folder with this is what an earlier collection left
 DEEPEST = 3  # levels below the folder that is given: outputs/runs/<task>/<name>, and one above
 
 # libyaml, where PyYAML was built with it, reads a configuration ten times as fast.
@@ -83,7 +84,7 @@ def with_metric(runs: pd.DataFrame, metric: str) -> pd.DataFrame:
     if metric not in metrics:
         near = ", ".join(nearest(metric, metrics))
         raise UserError(f"unknown metric {metric!r}; nearest: {near}" if near else _nobody(metric))
-    finished = runs[(runs["status"] == DONE) & runs[metric].notna()]
+    finished = runs[runs[metric].notna()]  # only a done run has headline numbers
     if finished.empty:
         raise UserError(_nobody(metric))
     return finished
@@ -115,6 +116,8 @@ def _folders(folder: Path, levels: int = DEEPEST) -> list[Path]:
     try:
         names = {entry.name: entry.is_dir() for entry in folder.iterdir()}
     except OSError:
+        return []
+    if COLLECTED in names:
         return []
     if any(name in names for name in FILES):
         return [folder]
@@ -183,7 +186,9 @@ def _layers(path: Path) -> pd.DataFrame | None:
         raise ValueError(f"{path} is cut off")
     kinds = defaultdict(lambda: float, {**_NUMBERS, "name": str})
     table = pd.read_csv(BytesIO(content), dtype=kinds)
-    if not {"epoch", "replicate", "layer"} <= set(table):
+    # Rows longer than the header would become an index.
+    regular = isinstance(table.index, pd.RangeIndex)
+    if not regular or not {"epoch", "replicate", "layer"} <= set(table):
         raise ValueError(f"{path} is no table of layers")
     return table
 

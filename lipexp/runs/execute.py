@@ -31,21 +31,26 @@ def execute(request: Request, *, echo: bool) -> Outcome:
     Never raises for what a run can raise: in a sweep the next point follows.
     """
     folder = request.folder
-    summary = read_summary(folder)
-    if summary is not None and not request.force:
-        if echo:
-            print(digest(folder, notes=_notes_when_done(summary)))
-        return Outcome(0, "done already", folder, fresh=False)
+    if not request.force and (done := _show_if_done(folder, echo=echo)):
+        return done
     try:
         job = import_module(TASKS[request.task["name"]]).prepare(request)
         claim = _Claim(request)
     except UserError as error:
         return Outcome(2, str(error))
     with claim:
-        summary = read_summary(folder)
-        if summary is not None and not request.force:  # another process was faster
-            return Outcome(0, "done already", folder, fresh=False)
+        if not request.force and (done := _show_if_done(folder, echo=echo)):
+            return done  # another process was faster
         return _run(job, request, folder, echo=echo)
+
+
+def _show_if_done(folder: Path, *, echo: bool) -> Outcome | None:
+    summary = read_summary(folder)
+    if summary is None:
+        return None
+    if echo:
+        print(digest(folder, notes=_notes_when_done(summary)))
+    return Outcome(0, "done already", folder, fresh=False)
 
 
 def _run(job, request: Request, folder: Path, *, echo: bool) -> Outcome:

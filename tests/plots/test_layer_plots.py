@@ -72,7 +72,7 @@ def test_both_laws_are_drawn_where_they_differ_and_one_where_they_agree(plot, qu
     assert drawn["law (expectation)"][1].tolist() == law.tolist()
     assert drawn["law (typical network)"][1].tolist() == (law - 0.2).tolist()
     one = table(**{f"predicted_{quantity}": law, f"predicted_typical_{quantity}": law - 1e-6})
-    assert {"law", "law (expectation)"} & set(lines(plot(one, "t"))) == {"law"}
+    assert [label for label in lines(plot(one, "t")) if "law" in label] == ["law"]
 
 
 def test_a_law_that_knows_its_start_alone_is_not_drawn():
@@ -82,7 +82,7 @@ def test_a_law_that_knows_its_start_alone_is_not_drawn():
 
 
 def test_the_weight_gradient_begins_at_layer_1():
-    x, y = lines(layers.backward(table(depth=4), "t"))["∂/∂W, measured"]
+    _, y = lines(layers.backward(table(depth=4), "t"))["∂/∂W, measured"]
     assert np.flatnonzero(np.isnan(y)).tolist() == [0]
     assert y[1:].tolist() == [-4] * 4
 
