@@ -25,7 +25,7 @@ fail_with_log() {
 }
 
 fail_without_python() {
-    fail 'Python 3.11, 3.12 or 3.13 is needed; python3.13, python3.12, python3.11, python3: none is'
+    fail 'Python 3.11, 3.12 or 3.13 is needed, as python3.13, python3.12, python3.11 or python3'
 }
 
 # ready EXTRA: whether .venv holds this clone and EXTRA (base, or test, which implies base).

@@ -301,6 +301,13 @@ def test_groups_are_printed_and_written_beside_a_plot(here, capsys):
     assert (here / "o" / f"{stem}.png").is_file()
 
 
+def test_a_metric_with_a_fraction_in_its_name_makes_one_file(tmp_path, capsys):
+    make_run(tmp_path, "a", summary={"cra_36/255": 0.5})
+    main([str(tmp_path), "--by", "model", "--metric", "cra_36/255", "--out", str(tmp_path / "o")])
+    assert (tmp_path / "o" / "cra_36-255_by_model.csv").is_file()
+    assert capsys.readouterr().out.splitlines()[4].split() == ["aol", "0.5000", "1"]
+
+
 def test_a_metric_alone_is_grouped_by_what_varies(here, capsys):
     main(["--metric", METRIC])
     lines = capsys.readouterr().out.splitlines()
