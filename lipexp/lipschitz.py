@@ -1,4 +1,4 @@
-"""What a module answers so that a network's certificate can be computed: its bound and its rounding.
+"""What a module answers so that a network can be certified: its bound and its rounding.
 
 A certificate is about a real-valued function: the float64 effective weights taken as exact numbers,
 and the layers' formulas in exact arithmetic.  ``lipschitz_bound`` bounds that function;

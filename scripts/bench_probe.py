@@ -246,7 +246,9 @@ def write_csv(path: str, rows: Sequence[Row]) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*vars(rows[0]), "device", "threads", "torch"])
         for row in rows:
-            values = [f"{v[0]:.4g}-{v[1]:.4g}" if isinstance(v, tuple) else v for v in vars(row).values()]
+            values = [
+                f"{v[0]:.4g}-{v[1]:.4g}" if isinstance(v, tuple) else v for v in vars(row).values()
+            ]
             writer.writerow([*values, device_name(), torch.get_num_threads(), torch.__version__])
 
 

@@ -30,7 +30,7 @@ CHOICES = [(name, keys) for name in LAYERS for keys in variants(name)]
 
 
 def make_layer(name, keys, columns, rows, weight, bias=None, dtype=torch.float64):
-    """A layer with ``columns`` inputs and ``rows`` outputs (residual: hidden units) and that weight."""
+    """A layer of ``columns`` inputs, ``rows`` outputs (residual: hidden units) and that weight."""
     common = {"bias": bias is not None, "init": None, "dtype": dtype}
     layer = LAYERS[name](columns, rows, **keys, **common)
     layer.fill(weight, bias)

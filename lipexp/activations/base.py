@@ -38,7 +38,7 @@ class Activation(LipschitzModule):
         return result
 
     def active_fraction(self, x: Tensor) -> Tensor:
-        """Share of entries with a non-zero slope, over all axes but the first: shape (x.shape[0],)."""
+        """Share of entries with a non-zero slope, one for each index of the first axis."""
         slopes = self.pullback(x, torch.ones_like(x))
         return (slopes != 0).flatten(1).double().mean(1)
 

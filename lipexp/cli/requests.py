@@ -134,4 +134,3 @@ def _default_choice(group: str) -> str:
         if isinstance(item, dict) and group in item:
             return item[group]
     return ""
-

@@ -52,9 +52,8 @@ def main(argv: list[str]) -> int:
         from lipexp.cli.sweep import sweep
 
         return sweep(flags, overrides, quiet=bool(quiet))
-    outcome = _single(flags, overrides, echo=not quiet)
-    if quiet:
-        print(outcome.folder)
+    outcome = _single(flags, overrides, bar=not quiet)
+    print(outcome.folder if quiet else outcome.text)
     return 0
 
 
@@ -66,22 +65,23 @@ def run(overrides: Sequence[str]) -> Path:
     flags, words = requests.split(list(overrides))
     if flags:
         raise UserError(f"lipexp.run takes KEY=VALUE alone; got {flags[0]}")
-    return _single([], words, echo=False).folder
+    return _single([], words, bar=False).folder
 
 
-def _single(flags: list[str], overrides: list[str], *, echo: bool) -> Outcome:
+def _single(flags: list[str], overrides: list[str], *, bar: bool) -> Outcome:
     outcomes: list[Outcome] = []
-    compose(flags, overrides, lambda composed: outcomes.append(execute(composed, echo=echo)))
+    compose(flags, overrides, lambda composed: outcomes.append(execute(composed, bar=bar)))
     outcome = outcomes[0]
     outcome.raise_for_status()
     return outcome
 
 
-def execute(composed, *, echo: bool) -> Outcome:
+def execute(composed, *, bar: bool) -> Outcome:
     """The outcome of one composed configuration; never raises what a run can raise."""
     from omegaconf import OmegaConf
 
-    from lipexp.runs.execute import execute as run_request
+    from lipexp.cli.progress import layers_bar
+    from lipexp.runs import execute as runs
 
     try:
         plain = OmegaConf.to_container(composed, resolve=True)
@@ -90,7 +90,8 @@ def execute(composed, *, echo: bool) -> Outcome:
         return Outcome(2, str(error))
     except Exception as error:
         return Outcome(2, requests.explain(error, []))
-    return run_request(request, echo=echo)
+    with layers_bar(shown=bar) as progress:
+        return runs.execute(request, progress)
 
 
 def compose(flags: list[str], overrides: list[str], task) -> None:

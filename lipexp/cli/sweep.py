@@ -51,7 +51,7 @@ def sweep(flags: list[str], overrides: list[str], *, quiet: bool) -> int:
             if not word.startswith(("outputs=", "force="))
         )
         began = time.perf_counter()
-        outcome = run.execute(composed, echo=False)
+        outcome = run.execute(composed, bar=False)
         point = Point(asked, outcome, time.perf_counter() - began)
         points.append(point)
         if not quiet:
@@ -105,7 +105,9 @@ def _table(points: list[Point]) -> str:
 
 
 def _closing(points: list[Point], folder: Path) -> str:
-    counts = {state: sum(p.state == state for p in points) for state in ("done", "skipped", "failed")}
+    counts = {
+        state: sum(p.state == state for p in points) for state in ("done", "skipped", "failed")
+    }
     words = ", ".join(f"{count} {state}" for state, count in counts.items())
     lines = [f"{len(points)} points: {words}"]
     lines += [f"  failed: {p.asked}: {p.outcome.line}" for p in points if p.state == "failed"]

@@ -15,9 +15,7 @@ INITS = Registry(
     "init",
     {
         "normal": _entry("independent:normal", "N(0, 1)"),
-        "gnd": _entry(
-            "independent:gnd", "generalised normal, density ~ exp(-(|x|/alpha)^beta)"
-        ),
+        "gnd": _entry("independent:gnd", "generalised normal, density ~ exp(-(|x|/alpha)^beta)"),
         "uniform": _entry("independent:uniform", "uniform on (-1, 1)"),
         "laplace": _entry("independent:laplace", "Laplace with scale 1"),
         "kaiming_normal": _entry("independent:kaiming_normal", "N(0, 2 / fan_in)"),

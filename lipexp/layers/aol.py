@@ -30,10 +30,10 @@ def inverse_root(sums: Tensor) -> Tensor:
 def rescale_columns(v: Tensor, q: Tensor | None = None) -> Tensor:
     """W = V D with D_jj = (sum_i |V^T V|_ij exp(q_i - q_j))^(-1/2); V: (m, n), q: (n,) or None.
 
-    |W| <= 1: for D^-2 - V^T V, scaled by exp(q) from both sides, is symmetric and diagonally dominant
-    with non-negative diagonal, so positive semidefinite (Prach & Lampert, arXiv 2208.03160, Theorem
-    1; with q: Araujo et al., arXiv 2303.03169).  rescale_columns(c V) = rescale_columns(V) for c > 0,
-    to the bit for powers of two: one is taken out first, so V of any scale 1e-150..1e150 is right.
+    |W| <= 1: for D^-2 - V^T V, scaled by exp(q) from both sides, is symmetric and diagonally
+    dominant with non-negative diagonal, so positive semidefinite (Prach & Lampert, arXiv
+    2208.03160, Theorem 1; with q: Araujo et al., arXiv 2303.03169).  The scale of V drops out, to
+    the bit for powers of two: one is taken out first, so V of any scale 1e-150..1e150 is right.
     """
     v = v / power_of_two(v)
     return v * inverse_root(rescaling_sums(v, q))

@@ -1,4 +1,4 @@
-"""The two shapes of layer: an affine map x -> W x + b, and a residual block around one activation."""
+"""The two shapes of layer: an affine map x -> W x + b, and a residual block."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ class LipschitzLinear(FreeWeightModule):
     """x -> W x + b.  x: (..., in_features) -> (..., out_features); weight: (out, in), as torch's.
 
     A subclass writes ``effective_weight``, the matrix W that is applied, of the free ``weight``.
-    Its bound is then the certified norm of that matrix; a subclass with a proof of its own overrides
-    ``proven_norm``.  ``init`` is the name of an init that fills the free weight (None: zeros).
+    Its bound is then the certified norm of that matrix; a subclass with a proof of its own
+    overrides ``proven_norm``.  ``init`` names what fills the free weight (None: zeros).
     """
 
     def __init__(
@@ -113,10 +113,10 @@ class LipschitzLinear(FreeWeightModule):
 
 
 class LipschitzResidual(FreeWeightModule):
-    """x -> x - G phi(A x + b).  x: (..., features); weight, A: (hidden, features); G: (features, hidden).
+    """x -> x - G phi(A x + b).  x: (..., features); A: (hidden, features); G: (features, hidden).
 
-    ``activation`` is phi, elementwise with slopes in [0, 1].  A subclass writes ``branch``, which
-    returns (A, G), and a proof in ``lipschitz_bound``.
+    The free ``weight`` has A's shape; ``activation`` is phi, elementwise with slopes in [0, 1].
+    A subclass writes ``branch``, which returns (A, G), and a proof in ``lipschitz_bound``.
     """
 
     def __init__(

@@ -30,8 +30,8 @@ def gram_sums(v: Tensor, q: Tensor | None = None) -> Tensor:
 class GramSums(torch.autograd.Function):
     """``gram_sums`` without q, by blocks of the upper triangle of G = V^T V.
 
-    With S = sign(G) and u = dL/dr:  dL/dV = V (S o (u 1^T + 1 u^T)), because dr_j = sum_i S_ij dG_ij,
-    dG = dV^T V + V^T dV and S is symmetric.  The factor is symmetric too, so it is applied block by
+    With S = sign(G) and u = dL/dr:  dL/dV = V (S o (u 1^T + 1 u^T)), because
+    dr_j = sum_i S_ij dG_ij, dG = dV^T V + V^T dV and S is symmetric.  The factor is symmetric too, so it is applied block by
     block and never stored whole.  First derivatives only.
     """
 

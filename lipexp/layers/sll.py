@@ -77,7 +77,7 @@ class SLLLinear(LipschitzResidual):
         """2 |W T^-1| D + 2 |W| (u + gamma(h + 1)) |a| + 2 u |y|, all parts bounded by norms.
 
         D bounds the rounding of W^T x + b and of phi; a = T^-1 phi(.) is what the second product
-        gets.  |W T^-1| <= sqrt(kappa max t).  In units where the largest entry of W lies in [1/2, 1).
+        gets.  |W T^-1| <= sqrt(kappa max t).  In units where W's largest entry lies in [1/2, 1).
         """
         layer = self._in_float64()
         scale, rows, inverse = (part.detach() for part in layer._scaled())

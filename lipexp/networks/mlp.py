@@ -23,11 +23,12 @@ from lipexp.theory import bias_variance
 
 @dataclass(frozen=True)
 class Blueprint:
-    """Everything that decides a network; ``keys`` go to the layer's constructor, ``init_keys`` to the init.
+    """Everything that decides a network.
 
     ``input_shape``: (features,) or (channels, height, width); ``mean``: the centring constant per
-    channel, or None; ``classes``: None for a network without a head; ``bias``: zero, default, normal,
-    corrected or none; ``between``: the activation between residual blocks.
+    channel, or None; ``classes``: None for a network without a head; ``bias``: zero, default,
+    normal, corrected or none; ``between``: the activation between residual blocks; ``keys`` go to
+    the layer's constructor, ``init_keys`` to the init.
     """
 
     model: str
@@ -45,7 +46,7 @@ class Blueprint:
 
 
 def draw_bias(mode: str, size: int, fan_in: int, fan_out: int, rows: bool, generator) -> np.ndarray:
-    """A layer's bias under a bias mode: zeros, torch's uniform, or Gaussian of the mode's variance."""
+    """A layer's bias: zeros, torch's uniform, or Gaussian of the mode's variance."""
     if mode == "default":
         bound = 1 / math.sqrt(fan_in)
         return generator.uniform(-bound, bound, size)
@@ -128,9 +129,7 @@ def mlp(plan: Blueprint, *, seed: int, replicate: int = 0, dtype=torch.float64) 
         else:
             head = make(plan.width, plan.classes, **plan.keys, **common)
         filler.fill(head, "head", 0)
-    return Network(
-        nn.Sequential(OrderedDict(stem)), nn.Sequential(OrderedDict(body)), head
-    )
+    return Network(nn.Sequential(OrderedDict(stem)), nn.Sequential(OrderedDict(body)), head)
 
 
 def _residual_keys(plan: Blueprint) -> dict[str, object]:

@@ -13,7 +13,7 @@ from lipexp.layers.base import FreeWeightModule
 
 @dataclass(frozen=True)
 class HiddenLayer:
-    """One hidden layer: its number (1, 2, ...), module path, module, and the activation behind it."""
+    """One hidden layer: its number (1, 2, ...), path, module, and the activation behind it."""
 
     number: int
     path: str

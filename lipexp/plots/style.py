@@ -35,7 +35,6 @@ TITLE_LETTERS, LEGEND_LETTERS = 64, 30  # of a line, of an entry that has anothe
 
 _SETTINGS = {
     "font.size": 8,
-    "axes.titlesize": 7,
     "figure.titlesize": 7.5,
     "axes.labelsize": 8,
     "xtick.labelsize": 7,

@@ -18,9 +18,9 @@ from lipexp.probing.signal import at_scale
 class Cotangent:
     """delta_i = (reference + deviation_i) 2^exponent; (R, inputs, units).
 
-    ``reference`` (R, 1, units) is None where the inputs' cotangents are unrelated.  Where they start
-    equal (cotangent of ones) they stay equal as long as the inputs pass the same slopes, to the last
-    digit only if the common part is kept apart.  Input 0 is the reference.
+    ``reference`` (R, 1, units) is None where the inputs' cotangents are unrelated.  Where they
+    start equal (cotangent of ones) they stay equal as long as the inputs pass the same slopes, to
+    the last digit only if the common part is kept apart.  Input 0 is the reference.
     """
 
     deviation: Tensor

@@ -238,9 +238,7 @@ def probe(
         steps += 1
         progress(steps, 2 * depth)
 
-    run = _Probe(
-        networks, columns, histograms=histograms, operator_norms=operator_norms, tick=tick
-    )
+    run = _Probe(networks, columns, histograms=histograms, operator_norms=operator_norms, tick=tick)
     with torch.no_grad():
         x = torch.stack([network.stem(inputs) for network in networks])
     signal: Signal = (Referenced if run.has_bias() else Plain).of(x)

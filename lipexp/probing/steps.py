@@ -39,11 +39,16 @@ def largest_singular_value(weight: Tensor) -> np.ndarray:
     return torch.linalg.eigvalsh(weight.mT @ weight)[:, -1].clamp(min=0).sqrt().cpu().numpy()
 
 
+def _stacked(tensors: Sequence[Tensor]) -> Tensor:
+    """(R, ...); of one network without a copy."""
+    return tensors[0][None] if len(tensors) == 1 else torch.stack(tuple(tensors))
+
+
 def _stacked_bias(layers: Sequence[FreeWeightModule]) -> Tensor | None:
     """(R, 1, out); None where all are zero, so that no bias meets a scale of 2^-4000."""
     if layers[0].bias is None:
         return None
-    bias = torch.stack([layer.bias.detach() for layer in layers])
+    bias = _stacked([layer.bias.detach() for layer in layers])
     return bias[:, None] if bool(bias.any()) else None
 
 
@@ -63,7 +68,9 @@ class Step:
         """(the layer's output, share of active hidden units of a residual layer or None)."""
         raise NotImplementedError
 
-    def down(self, cotangent: Cotangent, x: Tensor, exponent: np.ndarray) -> tuple[Cotangent, np.ndarray]:
+    def down(
+        self, cotangent: Cotangent, x: Tensor, exponent: np.ndarray
+    ) -> tuple[Cotangent, np.ndarray]:
         """(cotangent at the layer's input, log10 second moment of the free weight's gradient).
 
         x: the layer's inputs, mantissas (R, inputs, in) with their exponent (R,).
@@ -79,23 +86,21 @@ class Step:
     def _free_gradient(self, outputs, gradients, exponent: np.ndarray) -> np.ndarray:
         free = [layer.free_weight for layer in self.layers]
         pulled = torch.autograd.grad(outputs, free, gradients)
-        return log10_mean_square(torch.stack(pulled)) + 2 * LOG10_2 * exponent
+        return log10_mean_square(_stacked(pulled)) + 2 * LOG10_2 * exponent
 
 
 class AffineStep(Step):
     """z = W x + b."""
 
     def _effective(self) -> None:
-        self.weight = torch.stack([layer.effective_weight() for layer in self.layers])
+        self.weight = _stacked([layer.effective_weight() for layer in self.layers])
 
     def up(self, signal):
         return signal.affine(self.weight.detach(), self.bias), None
 
     def down(self, cotangent, x, exponent):
         gradient = cotangent.full().mT @ x
-        moment = self._free_gradient(
-            [self.weight], [gradient], cotangent.exponent + exponent
-        )
+        moment = self._free_gradient([self.weight], [gradient], cotangent.exponent + exponent)
         return cotangent.through(self.weight.detach()), moment
 
     def effective_weight(self) -> Tensor:
@@ -110,7 +115,7 @@ class ResidualStep(Step):
 
     def _effective(self) -> None:
         inner, outer = zip(*(layer.branch() for layer in self.layers), strict=True)
-        self.inner, self.outer = torch.stack(inner), torch.stack(outer)
+        self.inner, self.outer = _stacked(inner), _stacked(outer)
         self.activation: Activation = self.layers[0].activation
 
     def up(self, signal):
@@ -132,7 +137,7 @@ class ResidualStep(Step):
 
     def effective_weight(self) -> Tensor:
         with torch.no_grad():
-            return torch.stack([layer.effective_weight() for layer in self.layers])
+            return _stacked([layer.effective_weight() for layer in self.layers])
 
 
 def make_step(layers: Sequence[FreeWeightModule], *, gradients: bool) -> Step:

@@ -107,7 +107,8 @@ def digest(folder: Path, *, notes: Sequence[str] = ()) -> str:
     summary = read_summary(folder)
     lines = [
         f"{summary['name']}: {summary['replicates']} network(s), {summary['batch']} inputs of "
-        f"{summary['dataset']}, {summary['dtype']}, {summary['device']}, {summary['seconds']:.1f} s",
+        f"{summary['dataset']}, {summary['dtype']}, {summary['device']}, "
+        f"{summary['seconds']:.1f} s",
         "log10 of mean squares over inputs and units; forward: signal z, backward: its gradient",
         "",
         layer_table(folder, summary["depth"]),

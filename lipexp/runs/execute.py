@@ -6,9 +6,8 @@ import errno
 import os
 import shlex
 import shutil
-import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -25,13 +24,16 @@ from lipexp.runs.tables import write_json, write_table, write_text
 TASKS = {"probe": "lipexp.runs.probing"}
 
 
-def execute(request: Request, *, echo: bool) -> Outcome:
-    """Runs a request unless it is done; prints what there is to print if ``echo``.
+Progress = Callable[[int, int], None]
+
+
+def execute(request: Request, progress: Progress = lambda done, total: None) -> Outcome:
+    """Runs a request unless it is done; ``progress(done, total)`` is called on the way.
 
     Never raises for what a run can raise: in a sweep the next point follows.
     """
     folder = request.folder
-    if not request.force and (done := _show_if_done(folder, echo=echo)):
+    if not request.force and (done := _if_done(folder)):
         return done
     try:
         job = import_module(TASKS[request.task["name"]]).prepare(request)
@@ -39,27 +41,22 @@ def execute(request: Request, *, echo: bool) -> Outcome:
     except UserError as error:
         return Outcome(2, str(error))
     with claim:
-        if not request.force and (done := _show_if_done(folder, echo=echo)):
+        if not request.force and (done := _if_done(folder)):
             return done  # another process was faster
-        return _run(job, request, folder, echo=echo)
+        return _run(job, folder, progress)
 
 
-def _show_if_done(folder: Path, *, echo: bool) -> Outcome | None:
+def _if_done(folder: Path) -> Outcome | None:
     summary = read_summary(folder)
     if summary is None:
         return None
-    if echo:
-        print(digest(folder, notes=_notes_when_done(summary)))
-    return Outcome(0, "done already", folder, fresh=False)
+    text = digest(folder, notes=_notes_when_done(summary))
+    return Outcome(0, "done already", folder, text, fresh=False)
 
 
-def _run(job, request: Request, folder: Path, *, echo: bool) -> Outcome:
+def _run(job, folder: Path, progress: Progress) -> Outcome:
     try:
-        with _progress(echo) as progress:
-            result = job.run(progress)
-        text = _write(result, folder)
-    except KeyboardInterrupt:
-        raise
+        return Outcome(0, "done", folder, _write(job.run(progress), folder))
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return Outcome(1, f"{folder}: the disk is full; run again when there is room", folder)
@@ -68,9 +65,6 @@ def _run(job, request: Request, folder: Path, *, echo: bool) -> Outcome:
         return Outcome(1, str(error), folder)
     except Exception as error:
         return _failed(error, folder)
-    if echo:
-        print(text)
-    return Outcome(0, "done", folder)
 
 
 def _write(result, folder: Path) -> str:
@@ -193,33 +187,3 @@ def _typed(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ",".join(_typed(item) for item in value) + "]"
     return str(value)
-
-
-class _progress:
-    """A progress bar on a terminal, nothing elsewhere; ``progress(done, total)`` moves it."""
-
-    def __init__(self, echo: bool):
-        self._bar = None
-        if echo and sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-            self._bar = Progress(
-                TextColumn("layers"),
-                BarColumn(),
-                TextColumn("{task.completed:,.0f} of {task.total:,.0f}"),
-                TimeRemainingColumn(),
-                console=Console(stderr=True),
-                transient=True,
-            )
-            self._task = self._bar.add_task("layers", total=None)
-
-    def __enter__(self):
-        if self._bar is None:
-            return lambda done, total: None
-        self._bar.start()
-        return lambda done, total: self._bar.update(self._task, completed=done, total=total)
-
-    def __exit__(self, *_) -> None:
-        if self._bar is not None:
-            self._bar.stop()

@@ -12,12 +12,14 @@ from lipexp.errors import RunError, UserError
 class Outcome:
     """``status``: 0 done, 1 broke on the way, 2 a wrong request; ``line``: why, where not 0.
 
-    ``fresh`` is False for a run that had been done before.
+    ``text`` is what there is to say of a finished run; ``fresh`` is False for a run that had been
+    done before.
     """
 
     status: int
     line: str
     folder: Path | None = None
+    text: str = ""
     fresh: bool = True
 
     def raise_for_status(self) -> None:

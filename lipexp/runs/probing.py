@@ -83,9 +83,7 @@ def prepare(request: Request) -> Job:
         features = chosen["features"] or request.width
         dataset = data.load(chosen["name"], features=features)
     else:
-        dataset = data.load(
-            chosen["name"], folder=chosen["folder"], verify=chosen["verify"]
-        )
+        dataset = data.load(chosen["name"], folder=chosen["folder"], verify=chosen["verify"])
     inputs, labels = data.draw_inputs(dataset, request.batch, request.seed)
     return Job(request, device, dataset, inputs, labels)
 
@@ -115,9 +113,7 @@ class Job:
             networks,
             torch.from_numpy(self.inputs).to(self.device, dtype),
             cotangent=request.task["cotangent"],
-            generators=[
-                stream(request.seed, "cotangent", r) for r in range(request.replicates)
-            ],
+            generators=[stream(request.seed, "cotangent", r) for r in range(request.replicates)],
             labels=torch.from_numpy(self.labels).to(self.device),
             histograms=self._histogram_layers(),
             operator_norms=request.task["operator_norms"],

@@ -1,4 +1,4 @@
-"""Commands run in this process, and their golden transcripts with times, hashes and paths filtered."""
+"""Commands run in this process, and their golden transcripts, filtered."""
 
 from __future__ import annotations
 

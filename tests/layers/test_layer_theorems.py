@@ -99,7 +99,9 @@ def test_zero_columns_stay_zero_and_have_zero_gradient_not_nan(name, rows):
 
 
 SCALE_FREE = [
-    c for c in CHOICES if c[0] in ("aol", "sll_feedforward", "spectral") and c[1].get("q") != "normal"
+    c
+    for c in CHOICES
+    if c[0] in ("aol", "sll_feedforward", "spectral") and c[1].get("q") != "normal"
 ]
 
 
@@ -155,8 +157,10 @@ def test_orthogonal_columns_are_kept_and_orthogonal_rows_by_the_rows_variant():
 @pytest.mark.parametrize("name", ["aol", "sll_feedforward", "spectral", "orthogonal", "sll"])
 def test_the_bound_survives_ten_optimiser_steps(name):
     torch.manual_seed(0)
-    layer = LAYERS[name](16, dtype=torch.float64) if name == "sll" else LAYERS[name](
-        16, 16, dtype=torch.float64
+    layer = (
+        LAYERS[name](16, dtype=torch.float64)
+        if name == "sll"
+        else LAYERS[name](16, 16, dtype=torch.float64)
     )
     optimiser = torch.optim.Adam(layer.parameters(), lr=0.1)
     x, y = torch.randn(64, 16).double(), torch.randn(64, 16).double()

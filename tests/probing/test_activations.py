@@ -52,9 +52,7 @@ def test_slope_restriction_is_declared_rightly(name, seed):
 def test_pullback_is_autograds(name, seed):
     phi, x, g = ACTIVATIONS[name](), draw(seed, 3, 5, 4), draw(seed + 1, 3, 5, 4)
     torch.testing.assert_close(phi.pullback(x, g), Activation.pullback(phi, x, g))
-    torch.testing.assert_close(
-        phi.active_fraction(x).double(), Activation.active_fraction(phi, x)
-    )
+    torch.testing.assert_close(phi.active_fraction(x).double(), Activation.active_fraction(phi, x))
 
 
 def exact(name, x):
@@ -81,8 +79,7 @@ def test_difference_is_right_to_rounding_however_small(name, seed, exponent):
     fx, fd = [Fraction(v) for v in x], [Fraction(v) for v in d]
     after = exact(name, [a + Fraction(ratio) * b for a, b in zip(fx, fd, strict=True)])
     expected = [
-        float((a - b) / Fraction(ratio))
-        for a, b in zip(after, exact(name, fx), strict=True)
+        float((a - b) / Fraction(ratio)) for a, b in zip(after, exact(name, fx), strict=True)
     ]
     shape = (1, 1, 6)
     found = ACTIVATIONS[name]().difference(

@@ -44,9 +44,7 @@ def plain(network, x, cotangent):
     free = [hidden.layer.free_weight for hidden in network.hidden_layers()]
     return {
         "log10_second_moment": [float(z.detach().square().mean().log10()) for z in zs],
-        "log10_variance": [
-            float(z.detach().var(dim=0, correction=0).mean().log10()) for z in zs
-        ],
+        "log10_variance": [float(z.detach().var(dim=0, correction=0).mean().log10()) for z in zs],
         "log10_gradient_second_moment": [float(z.grad.square().mean().log10()) for z in zs],
         "log10_gradient_variance": [
             float(z.grad.var(dim=0, correction=0).mean().log10()) for z in zs
@@ -79,9 +77,7 @@ def test_carried_probe_equals_plain_float64(model, activation, bias):
     x = inputs()
     found = probe([network], x, generators=generators()).columns
     for column, expected in plain(network, x, gaussian_cotangent((7, 6))).items():
-        np.testing.assert_allclose(
-            found[column][:, 0], expected, rtol=0, atol=1e-9, err_msg=column
-        )
+        np.testing.assert_allclose(found[column][:, 0], expected, rtol=0, atol=1e-9, err_msg=column)
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh", "maxmin"])
@@ -113,9 +109,7 @@ def test_loss_enters_through_the_head(model):
     scores.retain_grad()
     torch.nn.functional.cross_entropy(scores, labels, reduction="sum").backward()
     expected = [float(z.grad.square().mean().log10()) for z in (*zs, scores)]
-    np.testing.assert_allclose(
-        found["log10_gradient_second_moment"][1:, 0], expected, atol=1e-10
-    )
+    np.testing.assert_allclose(found["log10_gradient_second_moment"][1:, 0], expected, atol=1e-10)
     head = float(network.head.weight.grad.square().mean().log10())
     assert found["log10_weight_gradient_second_moment"][-1, 0] == pytest.approx(head, abs=1e-10)
     second = float(scores.detach().square().mean().log10())
