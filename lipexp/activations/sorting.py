@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lipexp.activations.base import Activation
+from lipexp.activations.base import Activation, stays_clear
 
 
 def _pairs(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -44,6 +44,8 @@ class MaxMin(Activation):
         a, b = _pairs(x)
         da, db = _pairs(deviation)
         before = a < b
+        if stays_clear((a - b).abs() / 2, deviation, ratio):
+            return _interleave(torch.where(before, db, da), torch.where(before, da, db))
         after = (a + ratio * da) < (b + ratio * db)
         gap = torch.where(before != after, (a - b).abs() / ratio, torch.zeros_like(a))
         high = torch.where(after, db, da) - gap

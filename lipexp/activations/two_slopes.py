@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lipexp.activations.base import Activation
+from lipexp.activations.base import Activation, stays_clear
 from lipexp.lipschitz import UNIT_ROUNDOFF
 
 
@@ -30,6 +30,8 @@ class TwoSlopes(Activation):
         # On the same side of 0 the map is linear.  Where the sign changes, a term (1 - a) x enters
         # with the sign of the crossing; x / ratio is of the deviation's size there.
         a = self.negative_slope
+        if stays_clear(x.abs(), deviation, ratio):
+            return deviation * torch.where(x > 0, x.new_tensor(1.0), x.new_tensor(a))
         before, after = x > 0, (x + ratio * deviation) > 0
         linear = torch.where(after, deviation, a * deviation)
         jump = (1 - a) * (x / ratio)

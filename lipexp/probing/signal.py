@@ -81,6 +81,7 @@ class Referenced:
     exponent: np.ndarray
     lag: np.ndarray
     size: np.ndarray  # root mean square of x's mantissas
+    total: Tensor | None = None  # the mantissas of x, once they are computed
 
     @staticmethod
     def of(x: Tensor) -> Referenced:
@@ -88,11 +89,13 @@ class Referenced:
         return Referenced(x[:, :1], x - x[:, :1], zero, zero, rms(x)).measured()
 
     def measured(self) -> Referenced:
-        size = rms(self.full())
+        total = self.full()
+        size = rms(total)
+        total, _, _ = renormalised(total, self.exponent, size)
         reference, exponent, size = renormalised(self.reference, self.exponent, size)
         lag = self.lag - (exponent - self.exponent)
         deviation, lag, _ = renormalised(self.deviation, lag, rms(self.deviation))
-        return Referenced(reference, deviation, exponent, lag, size)
+        return Referenced(reference, deviation, exponent, lag, size, total)
 
     def affine(self, weight: Tensor, bias: Tensor | None) -> Referenced:
         return self._with(
@@ -114,6 +117,8 @@ class Referenced:
         return Referenced(reference, deviation, self.exponent, self.lag, self.size)
 
     def full(self) -> Tensor:
+        if self.total is not None:
+            return self.total
         if (self.lag < -1074).all():  # nothing of the deviations is left beside the reference
             return self.reference.expand_as(self.deviation)
         return self.reference + self.deviation * power(self.lag, self.reference)

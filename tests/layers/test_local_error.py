@@ -35,7 +35,7 @@ def exactly(layer, x):
         return z if bias is None else [a + b for a, b in zip(z, bias, strict=True)]
     # Residual: the exact formula in W and t; G = 2 W diag(t) as a matrix of floats is part of what
     # rounds, so it is formed exactly here.
-    scale, rows, inverse = layer._scaled()
+    scale, _, inverse = layer._scaled()
     inner, t = rational(layer.weight), rational(inverse)
     hidden = times(inner, x)
     if bias is not None:
@@ -77,12 +77,12 @@ def test_local_error_covers_the_rounding(choice, seed, exponent, bias_exponent, 
 
 
 def test_local_error_covers_products_that_underflow():
-    # Twice down: 2^-537 x 2^-537 is below the smallest float64, the exact product is not.
-    layer = make_layer("linear", {}, 1, 1, np.array([[2.0**-537]]))
-    x = torch.tensor([2.0**-537], dtype=torch.float64)
+    # 2^-540 x 2^-540 is below the smallest float64; the exact product is not 0.
+    layer = make_layer("linear", {}, 1, 1, np.array([[2.0**-540]]))
+    x = torch.tensor([2.0**-540], dtype=torch.float64)
     assert float(layer(x).detach()) == 0
-    assert distance(layer(x).detach(), exactly(layer, x)) <= layer.local_error(x, 2.0**-537)
-    assert layer.local_error(x, 2.0**-537) > 0
+    assert distance(layer(x).detach(), exactly(layer, x)) <= layer.local_error(x, 2.0**-540)
+    assert layer.local_error(x, 2.0**-540) > 0
 
 
 def test_error_of_centring_is_covered():
