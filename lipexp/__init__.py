@@ -12,18 +12,15 @@ from typing import Any
 __version__ = "0.1.0"
 
 _ROOMS = ("activations", "data", "inits", "layers", "networks", "probing", "theory")
-_FUNCTIONS = {"run": "lipexp.cli.run"}
-
-__all__ = ["__version__", *_FUNCTIONS, *_ROOMS]
 
 
 def __getattr__(name: str) -> Any:
     if name in _ROOMS:
         return import_module(f"lipexp.{name}")
-    if name in _FUNCTIONS:
-        return getattr(import_module(_FUNCTIONS[name]), name)
+    if name == "run":
+        return import_module("lipexp.cli.run").run
     raise AttributeError(f"module 'lipexp' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted({"__version__", "run", *_ROOMS})

@@ -14,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from lipexp import plugins
 from lipexp.activations import ACTIVATIONS, check_inside_residual, check_width
 from lipexp.data import DATASETS
 from lipexp.errors import UserError
@@ -21,13 +22,13 @@ from lipexp.inits import INITS
 from lipexp.layers import LAYERS
 from lipexp.networks import NETWORKS
 from lipexp.registry import Registry, nearest
+from lipexp.tasks import TASKS
 
-TASKS = ("probe",)
 BIASES = ("zero", "default", "normal", "corrected", "none")
 
 # The groups of conf/ whose choice is a name, and the registry that knows the names.
-GROUPS: dict[str, Registry | None] = {
-    "task": None,
+GROUPS: dict[str, Registry] = {
+    "task": TASKS,
     "model": LAYERS,
     "network": NETWORKS,
     "init": INITS,
@@ -128,7 +129,6 @@ KEYS: dict[str, Check] = {
     "force": flag,
     "outputs": text,
     "plugins": list_of(text),
-    "task.name": one_of(*TASKS),
     "task.cotangent": one_of("gaussian", "ones", "loss"),
     "task.histograms": histograms,
     "task.operator_norms": flag,
@@ -140,7 +140,7 @@ KEYS: dict[str, Check] = {
     "init.beta": positive(infinite=True),
     "dataset.folder": optional(text),
     "dataset.verify": flag,
-    "dataset.features": optional(whole(1)),
+    "dataset.features": whole(1),
 }
 
 # What a run's numbers do not depend on, and so no part of its identity.
@@ -237,30 +237,30 @@ class Request:
 
 def plugin_sources(config: Mapping[str, Any]) -> dict[str, str]:
     """The sha256 of each plugin's source, by its name."""
-    from lipexp.plugins import source_of
-
     return {
-        name: hashlib.sha256(source_of(name).encode()).hexdigest() for name in config["plugins"]
+        name: hashlib.sha256(plugins.source_of(name).encode()).hexdigest()
+        for name in config["plugins"]
     }
 
 
 def read(config: Mapping[str, Any]) -> Request:
     """Checks keys, types, ranges and combinations; raises UserError with one line."""
     config = {key: value for key, value in config.items() if key != "experiment"}
+    for name in list_of(text)(config.get("plugins") or []):
+        plugins.load(name)  # a recipe's; those that are typed are loaded already
     config["task"] = {k: v for k, v in config.get("task", {}).items() if k != "defaults"}
     for group, registry in GROUPS.items():
         choice = config.get(group)
         if not isinstance(choice, Mapping) or "name" not in choice:
             raise UserError(f"{group}={choice}: is a choice; {_choices_line(group)}")
-        if registry is not None:
-            registry.entry(str(choice["name"]))
+        registry.entry(str(choice["name"]))
     flat = flatten(config)
     for key in flat:
-        _check_key(key, config)
+        _check_is_known(key, config)
     for key in KEYS:
         if "." not in key and key not in config:
             raise UserError(f"{key} is missing")
-    checked = {key: _checked(key, value) for key, value in flat.items()}
+    checked = {key: _checked(key, value, config) for key, value in flat.items()}
     request = Request(_unflatten(checked))
     _check_combination(request)
     return request
@@ -270,7 +270,7 @@ def _choices_line(group: str) -> str:
     return f"choose one of {', '.join(choices(group))}"
 
 
-def _check_key(key: str, config: Mapping[str, Any]) -> None:
+def _check_is_known(key: str, config: Mapping[str, Any]) -> None:
     group, _, rest = key.partition(".")
     if group in GROUPS:
         own = choice_keys(group, str(config[group]["name"]))
@@ -280,15 +280,26 @@ def _check_key(key: str, config: Mapping[str, Any]) -> None:
         raise UserError(unknown_key_line(key, {}))
 
 
-def _checked(key: str, value: Any) -> Any:
-    check = KEYS.get(key)
-    if check is None:
+def _checked(key: str, value: Any, config: Mapping[str, Any]) -> Any:
+    group = key.partition(".")[0]
+    plugins_own = group in GROUPS and choice_keys(group, str(config[group]["name"])) is None
+    if key not in KEYS or plugins_own:
         return value
     try:
-        return check(value)
+        return KEYS[key](value)
     except ValueError as error:
-        shown = "(nothing)" if value is None else str(value).lower() if value is True else value
-        raise UserError(f"{key}={shown}: {error}") from None
+        raise UserError(f"{key}={typed(value)}: {error}") from None
+
+
+def typed(value: Any) -> str:
+    """A value as it is typed on the command line."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return "[" + ",".join(typed(item) for item in value) + "]"
+    return str(value)
 
 
 def _unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
@@ -311,8 +322,9 @@ def _check_combination(request: Request) -> None:
     wanted = request.task.get("histograms")
     if isinstance(wanted, list) and wanted and max(wanted) > request.depth:
         raise UserError(f"task.histograms: layer {max(wanted)} is beyond depth={request.depth}")
-    if request.task.get("cotangent") == "loss" and request.dataset["name"] == "gaussian":
-        raise UserError("task.cotangent=loss needs a data set with classes; gaussian has none")
+    dataset = request.dataset["name"]
+    if request.task.get("cotangent") == "loss" and not DATASETS.fact(dataset, "classes"):
+        raise UserError(f"task.cotangent=loss needs a data set with classes; {dataset} has none")
 
 
 def unknown_key_line(key: str, chosen: Mapping[str, str]) -> str:

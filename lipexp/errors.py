@@ -8,9 +8,13 @@ class UserError(Exception):
     period, because the command line prints it behind ``lipexp: ``.
     """
 
+    status = 2
+
 
 class RunError(Exception):
     """A run that was rightly asked for broke on the way: one line, exit status 1."""
+
+    status = 1
 
 
 class Terminated(KeyboardInterrupt):

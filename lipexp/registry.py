@@ -6,7 +6,6 @@ import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from types import MappingProxyType
 from typing import Any
 
 from lipexp.errors import UserError
@@ -20,6 +19,14 @@ def nearest(name: str, candidates: Iterable[str], count: int = 3) -> list[str]:
     return near[:count] or candidates[:8]
 
 
+def resolve(where: Any) -> Any:
+    """What stands at "package.module:attribute", imported now; anything else is itself."""
+    if not isinstance(where, str):
+        return where
+    module, _, attribute = where.partition(":")
+    return getattr(import_module(module), attribute)
+
+
 @dataclass(frozen=True)
 class Entry:
     """One choice: where its code is, what ``lipexp list`` says of it, and its facts.
@@ -30,13 +37,10 @@ class Entry:
 
     where: Any
     description: str
-    facts: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     def load(self) -> Any:
-        if not isinstance(self.where, str):
-            return self.where
-        module, _, attribute = self.where.partition(":")
-        return getattr(import_module(module), attribute)
+        return resolve(self.where)
 
 
 class Registry(Mapping):
@@ -73,6 +77,11 @@ class Registry(Mapping):
         """One fact of an entry, its code not imported."""
         return self.entry(name).facts.get(key, default)
 
+    def homes(self) -> dict[str, str]:
+        """The built-in classes and functions by their own names: attribute -> module."""
+        places = (entry.where for entry in self._entries.values() if isinstance(entry.where, str))
+        return {place.partition(":")[2]: place.partition(":")[0] for place in places}
+
     def is_builtin(self, name: str) -> bool:
         return isinstance(self.entry(name).where, str)
 
@@ -86,7 +95,7 @@ class Registry(Mapping):
         def add(thing: Any) -> Any:
             if name in self._entries:
                 raise ValueError(f"{self.kind} {name!r} is registered already")
-            self._entries[name] = Entry(thing, description, MappingProxyType(dict(facts)))
+            self._entries[name] = Entry(thing, description, facts)
             return thing
 
         return add

@@ -3,13 +3,13 @@
 
     python scripts/bench_probe.py --widths 256,1024 --rounds 9
 
-Of an AOL network (relu, normal init, zero bias) with a Gaussian cotangent at the last layer, forward
-and backward with the free weights' gradient:
+Of an AOL network (relu, normal init, zero bias) with a Gaussian cotangent at the last layer,
+forward and backward with the free weights' gradient:
 
 ours      ``lipexp.probing.probe.probe``, all columns of layers.csv but the operator norms
-plain     the textbook rescaling under autograd, every z with its gradient kept, the same statistics
+plain     the textbook rescaling under autograd with the gradient of every z, the same statistics
           afterwards; compared with ours before anything is timed
-floor     the matrix products alone, into tensors made beforehand, b inputs and n units:
+floor     the matrix products alone, into tensors made beforehand; b inputs, n units:
           2 n^3 (Gram matrix; its gradient as one product) + 3 b n^2 (up, down, dL/dW) a layer
 half      as floor with the Gram matrix by blocks of its upper triangle: 1.56 n^3 + 3 b n^2
 
@@ -26,19 +26,21 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lipexp.networks.mlp import Blueprint, mlp
+from lipexp.networks.blueprint import Blueprint
+from lipexp.networks.mlp import mlp
 from lipexp.probing.probe import probe
 from lipexp.probing.steps import largest_singular_value
 from lipexp.streams import stream
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 BLOCKS = 8
-# Of float32: its Gram matrix has entries near 0 whose sign, and so share of the gradient, is rounding.
+# In float32 the signs of small entries of the Gram matrix, and so the gradient, are rounding.
 TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-2}
 
 
@@ -114,29 +116,26 @@ class Products:
     """The matrix products of one network, forward and backward, into tensors made beforehand."""
 
     def __init__(self, case: Case, *, half: bool):
-        n, kind = case.width, case.inputs
-        self.depth, self.half = case.depth, half
-        self.x, self.z, self.delta = kind, torch.empty_like(kind), torch.empty_like(kind)
-        self.v = case.weights()[0].detach()
-        self.gram, self.gradient = (kind.new_zeros(n, n) for _ in range(2))
+        n, x = case.width, case.inputs
+        self.x, self.half = x, half
+        self.layers = [(v.detach(), torch.empty_like(x)) for v in case.weights()]
+        self.down, self.gram, self.gradient = torch.empty_like(x), *x.new_zeros(2, n, n)
         edges = [round(n * k / BLOCKS) for k in range(BLOCKS + 1)]
         self.blocks = [
-            (start, stop, kind.new_empty(stop - start, n - start))
-            for start, stop in zip(edges, edges[1:], strict=False)
+            (start, stop, x.new_empty(stop - start, n - start)) for start, stop in pairwise(edges)
         ]
 
     def __call__(self) -> None:
-        v = self.v
-        for _ in range(self.depth):
+        for v, z in self.layers:
             if self.half:
                 for start, stop, block in self.blocks:
                     torch.mm(v[:, start:stop].T, v[:, start:], out=block)
             else:
                 torch.mm(v.T, v, out=self.gram)
-            torch.mm(self.x, v.T, out=self.z)
-        for _ in range(self.depth):
-            torch.mm(self.z.T, self.x, out=self.gradient)
-            torch.mm(self.z, v, out=self.delta)
+            torch.mm(self.x, v.T, out=z)
+        for v, z in reversed(self.layers):
+            torch.mm(z.T, self.x, out=self.gradient)
+            torch.mm(z, v, out=self.down)
             torch.mm(v, self.gram, out=self.gradient)
 
 
@@ -274,7 +273,7 @@ def main() -> None:
 
     print(
         f"{device_name()}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
-        f"batch {asked.batch}; seconds, median of n interleaved rounds; ratios: median of the rounds'"
+        f"batch {asked.batch}; seconds and ratios: medians over n interleaved rounds"
     )
     print(HEAD)
     rows = []

@@ -42,9 +42,9 @@ def drawn_layer(name, keys, columns, rows, init, exponent, seed):
     generator = np.random.default_rng(seed)
     weight = INITS[init]((rows, columns), generator) * 10.0**exponent
     layer = make_layer(name, keys, columns, rows, weight)
-    if getattr(layer, "q_mode", "one") == "normal":
+    if getattr(layer, "random_q", False):
         with torch.no_grad():
-            layer.q.copy_(torch.from_numpy(3 * generator.standard_normal(layer.q.numel())))
+            layer.log_q.copy_(torch.from_numpy(3 * generator.standard_normal(layer.log_q.numel())))
     return layer
 
 

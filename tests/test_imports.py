@@ -16,6 +16,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # A file imports from its own room and from rooms that stand before it here.
 ROOMS = [
     "errors",
+    "files",
+    "lazy",
     "registry",
     "streams",
     "plugins",
@@ -26,6 +28,7 @@ ROOMS = [
     "layers",
     "networks",
     "data",
+    "tasks",
     "config",
     "probing",
     "certification",
@@ -40,7 +43,17 @@ ROOMS = [
 ]
 
 HEAVY = {"torch", "torchvision", "pandas", "scipy", "matplotlib", "hydra", "sklearn"}
-LIGHT_ROOMS = {"errors", "registry", "plugins", "config", "cli", "launching"}
+LIGHT_ROOMS = {
+    "errors",
+    "files",
+    "lazy",
+    "tasks",
+    "registry",
+    "plugins",
+    "config",
+    "cli",
+    "launching",
+}
 
 
 def room_of(path: Path) -> str:

@@ -9,8 +9,8 @@ import pytest
 
 from lipexp.errors import UserError
 from lipexp.inits import INITS
-from lipexp.runs.probing import init_variance
 from lipexp.streams import stream
+from lipexp.theory import free_weight_variance
 
 DRAWS = (500, 400)
 IID = [name for name in INITS if name not in ("orthogonal", "identity")]
@@ -32,9 +32,7 @@ def moments(sample):
 def test_mean_zero_and_the_declared_variance(name):
     fan_out, fan_in = DRAWS
     mean, mean_error, variance, error = moments(draw(name))
-    declared = init_variance({"name": name, "alpha": 1.0, "beta": 0.5})
-    if declared is None:
-        declared = 2 / fan_in if name.startswith("kaiming") else 2 / (fan_in + fan_out)
+    declared = free_weight_variance(name, fan_in=fan_in, fan_out=fan_out, alpha=1.0, beta=0.5)
     assert abs(mean) < 5 * mean_error
     assert abs(variance - declared) < 5 * error
 
@@ -44,7 +42,7 @@ def test_mean_zero_and_the_declared_variance(name):
 )
 def test_generalised_normal_has_its_variance_and_kurtosis(beta, kurtosis):
     sample = draw("gnd", (2000, 1000), alpha=1.5, beta=beta).ravel()
-    declared = init_variance({"name": "gnd", "alpha": 1.5, "beta": beta})
+    declared = free_weight_variance("gnd", fan_in=1, fan_out=1, alpha=1.5, beta=beta)
     _, _, variance, error = moments(sample)
     assert abs(variance - declared) < 5 * error
     scaled = (sample / math.sqrt(declared)) ** 4

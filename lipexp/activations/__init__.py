@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from types import MappingProxyType
-
 from lipexp.errors import UserError
+from lipexp.lazy import lazy
 from lipexp.registry import Entry, Registry
 
 
 def _entry(where: str, description: str, *, slope_restricted: bool, multiple: int = 1) -> Entry:
     facts = {"slope_restricted": slope_restricted, "multiple": multiple}
-    return Entry(f"lipexp.activations.{where}", description, MappingProxyType(facts))
+    return Entry(f"lipexp.activations.{where}", description, facts)
 
 
 # slope_restricted: elementwise with slopes in [0, 1], which is what the proof of residual SLL
@@ -56,10 +54,8 @@ def check_inside_residual(name: str) -> None:
         )
 
 
-def __getattr__(name: str):
-    for entry in ACTIVATIONS._entries.values():
-        if isinstance(entry.where, str) and entry.where.endswith(f":{name}"):
-            return entry.load()
-    if name == "Activation":
-        return import_module("lipexp.activations.base").Activation
-    raise AttributeError(f"module 'lipexp.activations' has no attribute {name!r}")
+__getattr__, __dir__ = lazy(
+    __name__,
+    {**ACTIVATIONS.homes(), "Activation": "lipexp.activations.base"},
+    ("ACTIVATIONS", "check_inside_residual", "check_width"),
+)

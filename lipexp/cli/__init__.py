@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -66,6 +67,7 @@ def entry() -> None:
         sys.stdout.flush()
     except BrokenPipeError:
         _drop_stdout()
+    gc.freeze()  # else the interpreter's last collection walks all of torch: 0.7 s
     sys.exit(status)
 
 

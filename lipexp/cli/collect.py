@@ -123,7 +123,7 @@ def _figure(runs: pd.DataFrame, by: Sequence[str], metric: str):
 
 def _write(out: Path, tables: dict[str, pd.DataFrame], figures: dict[str, Any]) -> list[str]:
     """The names of the files written.  A plot that nothing can be drawn in is taken away."""
-    from lipexp.runs.tables import write_table
+    from lipexp.files import write_table
 
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from lipexp.activations import ACTIVATIONS
 from lipexp.cli.parser import Parser
-from lipexp.config import BIASES, TASKS, choice_keys, choices, conf_folder
+from lipexp.config import BIASES, choice_keys, choices, conf_folder
 from lipexp.data import DATASETS
 from lipexp.errors import UserError
 from lipexp.inits import INITS
 from lipexp.layers import LAYERS
 from lipexp.networks import NETWORKS
 from lipexp.registry import Registry, nearest
+from lipexp.tasks import TASKS
 
 
 def _of_registry(registry: Registry, group: str | None):
     for name in registry:
-        keys = (choice_keys(group, name) or frozenset()) - {"name"} if group else ()
+        keys = (choice_keys(group, name) or frozenset()) - {"name", "defaults"} if group else ()
         note = f"  [{', '.join(f'{group}.{key}' for key in sorted(keys))}]" if keys else ""
         yield name, registry.entry(name).description + note
 
@@ -34,11 +35,6 @@ def _experiments():
         yield name, lines[1].lstrip("# ") if len(lines) > 1 else ""
 
 
-def _tasks():
-    what = {"probe": "forward and backward statistics of every layer at initialisation"}
-    return ((name, what[name]) for name in TASKS)
-
-
 def _biases():
     what = {
         "zero": "all zero",
@@ -52,7 +48,7 @@ def _biases():
 
 # What can be listed: its plural, the key it is chosen by, and its lines.
 SECTIONS = {
-    "tasks": ("task", _tasks),
+    "tasks": ("task", lambda: _of_registry(TASKS, "task")),
     "models": ("model", lambda: _of_registry(LAYERS, "model")),
     "networks": ("network", lambda: _of_registry(NETWORKS, "network")),
     "inits": ("init", lambda: _of_registry(INITS, "init")),

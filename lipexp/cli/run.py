@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lipexp import config, plugins
-from lipexp.cli import requests
-from lipexp.errors import RunError, UserError
+from lipexp.cli import composing, requests
+from lipexp.errors import UserError
 from lipexp.runs.outcome import Outcome
 
 HELP = """\
@@ -46,7 +43,7 @@ def main(argv: list[str]) -> int:
     quiet = [word for word in argv if word in ("-q", "--quiet")]
     flags, overrides = requests.split([word for word in argv if word not in quiet])
     if "--cfg" in flags or "-c" in flags or any(f.startswith("--cfg=") for f in flags):
-        compose(flags, overrides, lambda request: None)
+        composing.compose(flags, overrides, lambda composed: None)
         return 0
     if "-m" in flags or "--multirun" in flags:
         from lipexp.cli.sweep import sweep
@@ -70,64 +67,10 @@ def run(overrides: Sequence[str]) -> Path:
 
 def _single(flags: list[str], overrides: list[str], *, bar: bool) -> Outcome:
     outcomes: list[Outcome] = []
-    compose(flags, overrides, lambda composed: outcomes.append(execute(composed, bar=bar)))
-    outcome = outcomes[0]
-    outcome.raise_for_status()
+    composing.compose(
+        flags, overrides, lambda composed: outcomes.append(composing.execute(composed, bar=bar))
+    )
+    (outcome,) = outcomes
+    if outcome.error:
+        raise outcome.error
     return outcome
-
-
-def execute(composed, *, bar: bool) -> Outcome:
-    """The outcome of one composed configuration; never raises what a run can raise."""
-    from omegaconf import OmegaConf
-
-    from lipexp.cli.progress import layers_bar
-    from lipexp.runs import execute as runs
-
-    try:
-        plain = OmegaConf.to_container(composed, resolve=True)
-        request = config.read(plain)
-    except UserError as error:
-        return Outcome(2, str(error))
-    except Exception as error:
-        return Outcome(2, requests.explain(error, []))
-    with layers_bar(shown=bar) as progress:
-        return runs.execute(request, progress)
-
-
-def compose(flags: list[str], overrides: list[str], task) -> None:
-    """Composes by Hydra and hands the configuration(s) to ``task``, which must not raise."""
-    for name in requests.plugins_of(overrides):
-        plugins.load(name)
-    import hydra
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
-    _store_plugins()
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions arrive whole
-    saved = sys.argv
-    sys.argv = ["lipexp run", *flags, *overrides]
-    try:
-        decorate = hydra.main(
-            version_base="1.3", config_path=str(config.conf_folder()), config_name="config"
-        )
-        decorate(task)()
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
-        raise UserError(requests.explain(error, overrides)) from error
-    except OSError as error:
-        raise UserError(f"outputs: cannot be written: {error}") from error
-    except SystemExit as error:
-        if error.code:
-            raise RunError("Hydra stopped") from error
-    finally:
-        sys.argv = saved
-
-
-def _store_plugins() -> None:
-    """Makes what plugins registered choosable: a node of Hydra's for each name."""
-    from hydra.core.config_store import ConfigStore
-
-    for group, registry in config.GROUPS.items():
-        for name in registry or ():
-            if not registry.is_builtin(name):
-                node = {"name": name, **registry.fact(name, "keys", {})}
-                ConfigStore.instance().store(group=group, name=name, node=node)

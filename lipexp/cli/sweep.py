@@ -10,10 +10,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from lipexp.cli import requests
+from lipexp.cli import composing, requests
 from lipexp.errors import UserError
+from lipexp.files import write_text
 from lipexp.runs.outcome import Outcome
-from lipexp.runs.tables import write_text
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,6 @@ def sweep(flags: list[str], overrides: list[str], *, quiet: bool) -> int:
 
     Raises UserError, with nothing left behind, for a request that is wrong at every point.
     """
-    from lipexp.cli import run
-
     points: list[Point] = []
     outputs = Path(requests.value_of(overrides, "outputs") or "outputs")
     folder = outputs / "sweeps" / time.strftime("%Y-%m-%d_%H-%M-%S")
@@ -51,14 +49,14 @@ def sweep(flags: list[str], overrides: list[str], *, quiet: bool) -> int:
             if not word.startswith(("outputs=", "force="))
         )
         began = time.perf_counter()
-        outcome = run.execute(composed, bar=False)
+        outcome = composing.execute(composed, bar=False)
         point = Point(asked, outcome, time.perf_counter() - began)
         points.append(point)
         if not quiet:
             _report(point, len(points))
 
     try:
-        run.compose(flags, [*overrides, f"hydra.sweep.dir='{folder}'"], task)
+        composing.compose(flags, [*overrides, f"hydra.sweep.dir='{folder}'"], task)
     except UserError:
         _remove(folder)
         raise

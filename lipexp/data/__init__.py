@@ -1,7 +1,6 @@
 """Data sets: what can be chosen, with facts that are known before anything is read.
 
-Listing imports no numpy; reading imports numpy alone.  The functions and classes named in
-``__all__`` are imported at first use.
+Listing imports no numpy; reading imports numpy alone.
 
 A set's facts: ``shape`` of one input (None: chosen by ``dataset.features``), ``classes``, ``mean``
 (the centring constant of each channel, subtracted inside the network from pixels in [0, 1]; empty
@@ -15,9 +14,7 @@ a generated set ``(features: int | None) -> Dataset``.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
-
+from lipexp.lazy import lazy
 from lipexp.registry import Entry, Registry
 
 # means of the training images, pixels in [0, 1]
@@ -116,14 +113,4 @@ _HOMES = {
     "status": "lipexp.data.loading",
 }
 
-__all__ = ["DATASETS", *sorted(_HOMES)]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+__getattr__, __dir__ = lazy(__name__, _HOMES, ("DATASETS",))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from types import MappingProxyType
-
+from lipexp.lazy import lazy
 from lipexp.registry import Entry, Registry
 
 
 def _entry(where: str, description: str) -> Entry:
-    return Entry(f"lipexp.inits.{where}", description, MappingProxyType({}))
+    return Entry(f"lipexp.inits.{where}", description)
 
 
 INITS = Registry(
@@ -28,3 +27,5 @@ INITS = Registry(
         "identity": _entry("structured:identity", "identity; repeated columns where it narrows"),
     },
 )
+
+__getattr__, __dir__ = lazy(__name__, INITS.homes(), ("INITS",))

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from types import MappingProxyType
-
+from lipexp.lazy import lazy
 from lipexp.registry import Entry, Registry
 
 
 def _entry(where: str, description: str, *, residual: bool = False) -> Entry:
-    facts = MappingProxyType({"residual": residual})
+    facts = {"residual": residual}
     return Entry(f"lipexp.layers.{where}", description, facts)
 
 
@@ -29,27 +27,16 @@ LAYERS = Registry(
     },
 )
 
-_BASES = {
-    "LipschitzLinear": "base",
-    "LipschitzResidual": "base",
-    "Centre": "plumbing",
-    "Flatten": "plumbing",
-    "ZeroPad": "plumbing",
-    "certified_norm": "bounds",
-}
-_CLASSES = {
-    entry.where.partition(":")[2]: entry.where.partition(":")[0]
-    for entry in LAYERS._entries.values()
-}
-
-
-def __getattr__(name: str):
-    if name in _CLASSES:
-        return getattr(import_module(_CLASSES[name]), name)
-    if name in _BASES:
-        return getattr(import_module(f"lipexp.layers.{_BASES[name]}"), name)
-    raise AttributeError(f"module 'lipexp.layers' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({"LAYERS", *_CLASSES, *_BASES})
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        **LAYERS.homes(),
+        "LipschitzLinear": "lipexp.layers.base",
+        "LipschitzResidual": "lipexp.layers.base",
+        "Centre": "lipexp.layers.plumbing",
+        "Flatten": "lipexp.layers.plumbing",
+        "ZeroPad": "lipexp.layers.plumbing",
+        "certified_norm": "lipexp.layers.bounds",
+    },
+    ("LAYERS",),
+)

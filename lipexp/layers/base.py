@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lipexp.activations import ACTIVATIONS, check_inside_residual
 from lipexp.inits import INITS
 from lipexp.layers.bounds import certified_norm
 from lipexp.lipschitz import (
@@ -22,11 +23,20 @@ from lipexp.lipschitz import (
 
 
 class FreeWeightModule(LipschitzModule):
-    """What both shapes share: a free weight that is filled, a bias, and the float64 copy in use."""
+    """What both shapes share: a free weight that is filled, a bias, and the float64 copy in use.
+
+    ``fan_in``, ``fan_out``: the sizes that laws and inits speak of (residual: features, hidden
+    units); ``free_shape``: of the free weight.
+    """
 
     bias: Tensor | None
+    fan_in: int
+    fan_out: int
+    free_shape: tuple[int, ...]
 
     def _make(self, shape: tuple[int, int], bias_size: int | None, init: str | None, device, dtype):
+        self.free_shape = shape
+        self.fan_out, self.fan_in = shape
         factory = {"device": device, "dtype": dtype}
         self.weight = nn.Parameter(torch.zeros(shape, **factory))
         if bias_size is None:
@@ -50,6 +60,9 @@ class FreeWeightModule(LipschitzModule):
         if bias is not None:
             self.bias.copy_(torch.from_numpy(bias))
 
+    def fill_own(self, generator: np.random.Generator) -> None:
+        """Draws what the layer has beside weight and bias; nothing by default."""
+
     def _in_float64(self):
         """This layer, or a float64 copy: a certificate is of a float64 copy of what is stored."""
         if self.free_weight.dtype == torch.float64:
@@ -60,6 +73,32 @@ class FreeWeightModule(LipschitzModule):
         if self.bias is None:
             return 0.0
         return float(safe_norm(self.bias.detach().double())) * (1 + gamma(self.bias.numel() + 8))
+
+
+def make_log_q(layer: FreeWeightModule, size: int, q: str) -> None:
+    """Gives a layer its free weights q = exp(log_q), one per unit: 1 at the start, or exp(N(0, 1)).
+
+    Raises ValueError for another start than "one" or "normal".
+    """
+    if q not in ("one", "normal"):
+        raise ValueError(f"q must be 'one' or 'normal'. Got {q!r} instead.")
+    layer.random_q = q == "normal"
+    layer.log_q = nn.Parameter(layer.weight.new_zeros(size))
+    if layer.random_q:
+        nn.init.normal_(layer.log_q)
+
+
+def refill_log_q(layer: FreeWeightModule, generator: np.random.Generator) -> None:
+    """A draw of log_q from a generator, where it is random."""
+    if layer.random_q:
+        with torch.no_grad():
+            layer.log_q.copy_(torch.from_numpy(generator.standard_normal(layer.log_q.numel())))
+
+
+def log_q_range(layer: FreeWeightModule) -> float:
+    """Largest less smallest log_q."""
+    log_q = layer.log_q.detach().double()
+    return float(log_q.max() - log_q.min())
 
 
 class LipschitzLinear(FreeWeightModule):
@@ -125,7 +164,7 @@ class LipschitzResidual(FreeWeightModule):
         hidden_features: int | None = None,
         bias: bool = True,
         *,
-        activation: LipschitzModule | None = None,
+        activation: str | LipschitzModule = "relu",
         init: str | None = "orthogonal",
         device=None,
         dtype=None,
@@ -134,6 +173,9 @@ class LipschitzResidual(FreeWeightModule):
         hidden = features if hidden_features is None else hidden_features
         self.features, self.hidden_features = features, hidden
         self._make((hidden, features), hidden if bias else None, init, device, dtype)
+        if isinstance(activation, str):
+            check_inside_residual(activation)
+            activation = ACTIVATIONS[activation]()
         self.activation = activation
 
     def branch(self) -> tuple[Tensor, Tensor]:

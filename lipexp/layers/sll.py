@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from lipexp.activations import check_inside_residual
-from lipexp.errors import UserError
 from lipexp.layers.aol import largest_factor
-from lipexp.layers.base import LipschitzResidual
+from lipexp.layers.base import LipschitzResidual, log_q_range, make_log_q, refill_log_q
 from lipexp.layers.bounds import power_of_two, residual_kappa
 from lipexp.layers.gram import rescaling_sums
 from lipexp.lipschitz import TINY, UNIT_ROUNDOFF, gamma, magnitude
@@ -19,35 +17,26 @@ from lipexp.lipschitz import TINY, UNIT_ROUNDOFF, gamma, magnitude
 class SLLLinear(LipschitzResidual):
     """x -> x - 2 W T^-1 phi(W^T x + b), 1-Lipschitz; x: (..., features) -> (..., features).
 
-    ``weight`` stores W^T, shape (hidden, features); T_i = sum_j |W^T W|_ij exp(q_j - q_i).  With
+    ``weight`` stores W^T, shape (hidden, features); T_i = sum_j |W^T W|_ij q_j / q_i.  With
     J = I - 2 W T^-1 D W^T, 0 <= D <= 1 and u = W^T v:
     |J v|^2 = |v|^2 - 4 u^T T^-1 D u + 4 |W T^-1 D u|^2 <= |v|^2, since W^T W <= T (Araujo et al.,
     arXiv 2303.03169, Theorem 3).  Sound for elementwise slopes in [0, 1] only: with abs or maxmin
     inside, the constant is 3.  A zero hidden row drops out, with gradient 0.
-    ``q``: "one" (exp(q) = 1 at the start) or "normal" (q ~ N(0, 1)).
+    q = exp(log_q); ``q``: "one" (at the start) or "normal" (log_q ~ N(0, 1)).
     """
 
-    def __init__(
-        self, features, hidden_features=None, bias=True, *, q="one", activation="relu", **keywords
-    ):
-        if isinstance(activation, str):
-            from lipexp.activations import ACTIVATIONS
+    def __init__(self, features, hidden_features=None, bias=True, *, q="one", **keywords):
+        super().__init__(features, hidden_features, bias, **keywords)
+        make_log_q(self, self.hidden_features, q)
 
-            check_inside_residual(activation)
-            activation = ACTIVATIONS[activation]()
-        super().__init__(features, hidden_features, bias, activation=activation, **keywords)
-        if q not in ("one", "normal"):
-            raise UserError(f"model.q={q}: must be one or normal")
-        self.q_mode = q
-        self.q = nn.Parameter(self.weight.new_zeros(self.hidden_features))
-        if q == "normal":
-            nn.init.normal_(self.q)
+    def fill_own(self, generator) -> None:
+        refill_log_q(self, generator)
 
     def _scaled(self) -> tuple[Tensor, Tensor, Tensor]:
         """(c, U, t): W^T = c U with c a power of two, and t = T^-1 of U, 0 for a zero row."""
         scale = power_of_two(self.weight)
         rows = self.weight / scale
-        sums = rescaling_sums(rows.mT, self.q if self._weighs() else None)
+        sums = rescaling_sums(rows.mT, self.log_q if self._weighs() else None)
         positive = sums > 0  # Note [masked before rsqrt] holds for the quotient too
         inverse = torch.where(positive, sums, 1.0).reciprocal()
         inverse = inverse.clamp(max=largest_factor(sums.dtype) ** 2)
@@ -55,7 +44,7 @@ class SLLLinear(LipschitzResidual):
 
     def _weighs(self) -> bool:
         """Whether q can matter: it trains, or it is not constant."""
-        return self.training or bool((self.q != self.q[0]).any())
+        return self.training or bool((self.log_q != self.log_q[0]).any())
 
     def branch(self) -> tuple[Tensor, Tensor]:
         scale, rows, inverse = self._scaled()
@@ -67,8 +56,7 @@ class SLLLinear(LipschitzResidual):
         return (rows * inverse.sqrt()[:, None]).mT
 
     def _kappa(self) -> float:
-        q = self.q.detach().double()
-        return residual_kappa(self.features, self.hidden_features, float(q.max() - q.min()))
+        return residual_kappa(self.features, self.hidden_features, log_q_range(self))
 
     def lipschitz_bound(self, tight: bool = False) -> float:
         return math.nextafter(2 * self._kappa() - 1, math.inf)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import MappingProxyType
-
 from lipexp.registry import Entry, Registry
 
 NETWORKS = Registry(
@@ -12,7 +10,6 @@ NETWORKS = Registry(
         "mlp": Entry(
             "lipexp.networks.mlp:mlp",
             "input, [adapter], depth hidden layers of one width, head",
-            MappingProxyType({}),
         ),
     },
 )

@@ -32,6 +32,7 @@ class Network(nn.Sequential):
         super().__init__()
         self.add_module("stem", stem)
         self.add_module("body", body)
+        self.has_head = head is not None
         if head is not None:
             self.add_module("head", head)
 

@@ -6,7 +6,6 @@ in inches instead of a layout engine, which draws every figure twice.
 
 from __future__ import annotations
 
-import os
 import textwrap
 from collections.abc import Iterable
 from io import BytesIO
@@ -19,6 +18,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+
+from lipexp.files import write_bytes
 
 # Okabe & Ito's palette, without its yellow, which is too faint for a line on white.
 BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
@@ -142,15 +143,10 @@ def whole_numbers(axes: Axes) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1, steps=(1, 2, 5, 10)))
 
 
-def save(figure: Figure, path: str | os.PathLike) -> None:
+def save(figure: Figure, path: str | Path) -> None:
     """Writes a PNG under a temporary name and renames it; the same figure gives the same bytes."""
     path = Path(path)
     content = BytesIO()
     figure.savefig(content, format="png", dpi=DPI, metadata={"Software": None})
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content.getbuffer())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_bytes(content.getbuffer(), path)

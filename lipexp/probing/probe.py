@@ -24,7 +24,7 @@ from lipexp.probing.signal import (
 )
 from lipexp.probing.steps import Step, log10_mean_square, make_step
 
-KEPT_BYTES = 2**30  # what may be kept for the backward pass before layers are computed twice
+KEPT_BYTES = 2**31  # what may be kept for the backward pass before layers are computed twice
 
 
 @dataclass(frozen=True)
@@ -189,9 +189,13 @@ def _histogram(row: int, full: Tensor, size: np.ndarray, bins: int = 121) -> His
 
 
 def _segments(depth: int, bytes_per_layer: int, budget: int) -> list[range]:
-    """Ranges of rows; what one range keeps fits the budget, or is about sqrt(depth) layers."""
-    length = depth if depth * bytes_per_layer <= budget else math.ceil(math.sqrt(depth))
-    return [range(start, min(start + length, depth + 1)) for start in range(1, depth + 1, length)]
+    """Ranges of rows, as long as the budget allows but of sqrt(depth) layers at least.
+
+    A shorter one comes first: the last is kept on the way up and not computed twice.
+    """
+    length = min(depth, max(budget // bytes_per_layer, math.ceil(math.sqrt(depth))))
+    first = depth % length or length
+    return [range(max(stop - length, 0) + 1, stop + 1) for stop in range(first, depth + 1, length)]
 
 
 def _entering_cotangent(kind: str, z: Tensor, generators) -> Cotangent:
@@ -223,10 +227,10 @@ def probe(
     ``histograms``: numbers of hidden layers.  ``progress(done, total)`` after each layer's step.
 
     Memory beyond the weights: what the backward pass needs of all layers where that is at most
-    ``kept_bytes``, else of 2 sqrt(depth) layers, and then the forward pass is run twice.
+    ``kept_bytes``, else of as many as fit, sqrt(depth) at least; the others are computed twice.
     Raises UserError for "loss" on a network without a head, and for layers it does not know.
     """
-    if cotangent == "loss" and (labels is None or not hasattr(networks[0], "head")):
+    if cotangent == "loss" and (labels is None or not networks[0].has_head):
         raise UserError("task.cotangent=loss needs a data set with classes")
     depth = sum(1 for _ in networks[0].hidden_layers())
     has_head = cotangent == "loss"

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from lipexp.activations.base import Activation
 from lipexp.errors import UserError
@@ -21,7 +22,7 @@ from lipexp.probing.signal import Signal, affine, at_scale
 
 
 def log10_mean_square(x: Tensor) -> np.ndarray:
-    """log10 of the mean of x^2 over all axes but the first, safe where squares under- or overflow."""
+    """log10 of the mean of x^2 over all axes but the first, safe where squares leave the range."""
     x = x.detach()
     size = rms(x)
     if ((size > 1e-140) & (size < 1e140)).all():
@@ -50,6 +51,23 @@ def _stacked_bias(layers: Sequence[FreeWeightModule]) -> Tensor | None:
         return None
     bias = _stacked([layer.bias.detach() for layer in layers])
     return bias[:, None] if bool(bias.any()) else None
+
+
+class _Carrying(torch.autograd.Function):
+    """A scalar whose derivative with respect to ``output`` is ``gradient``.
+
+    Given gradients, ``torch.autograd.grad`` imports sympy at its first call: half a second.
+    """
+
+    @staticmethod
+    def forward(ctx, output: Tensor, gradient: Tensor) -> Tensor:
+        ctx.save_for_backward(gradient)
+        return output.new_zeros(())
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, one: Tensor) -> tuple[Tensor, None]:
+        return ctx.saved_tensors[0], None
 
 
 class Step:
@@ -85,7 +103,8 @@ class Step:
 
     def _free_gradient(self, outputs, gradients, exponent: np.ndarray) -> np.ndarray:
         free = [layer.free_weight for layer in self.layers]
-        pulled = torch.autograd.grad(outputs, free, gradients)
+        carried = [_Carrying.apply(*pair) for pair in zip(outputs, gradients, strict=True)]
+        pulled = torch.autograd.grad(carried, free)
         return log10_mean_square(_stacked(pulled)) + 2 * LOG10_2 * exponent
 
 

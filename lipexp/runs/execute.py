@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import errno
-import os
 import shlex
 import shutil
 import traceback
-from collections.abc import Callable, Mapping
-from importlib import import_module
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lipexp import __version__
-from lipexp.config import Request, flatten
+from lipexp.config import Request, flatten, typed
 from lipexp.errors import RunError, UserError
-from lipexp.runs.digest import digest, read_summary
+from lipexp.files import write_json, write_table, write_text
+from lipexp.registry import resolve
+from lipexp.runs.digest import read_summary
+from lipexp.runs.job import Job, Progress, Result
 from lipexp.runs.outcome import Outcome
-from lipexp.runs.tables import write_json, write_table, write_text
-
-# A task's module offers ``prepare(request) -> job``: it checks what needs torch or data, and
-# raises UserError; ``job.run(progress) -> Result`` does the work.
-TASKS = {"probe": "lipexp.runs.probing"}
-
-
-Progress = Callable[[int, int], None]
+from lipexp.tasks import TASKS
 
 
 def execute(request: Request, progress: Progress = lambda done, total: None) -> Outcome:
@@ -32,43 +26,53 @@ def execute(request: Request, progress: Progress = lambda done, total: None) -> 
 
     Never raises for what a run can raise: in a sweep the next point follows.
     """
-    folder = request.folder
-    if not request.force and (done := _if_done(folder)):
+    if not request.force and (done := _if_done(request)):
         return done
     try:
-        job = import_module(TASKS[request.task["name"]]).prepare(request)
+        job = TASKS[request.task["name"]](request)
         claim = _Claim(request)
     except UserError as error:
-        return Outcome(2, str(error))
+        return Outcome(error=error)
     with claim:
-        if not request.force and (done := _if_done(folder)):
+        if not request.force and (done := _if_done(request)):
             return done  # another process was faster
-        return _run(job, folder, progress)
+        return _run(job, request, progress)
 
 
-def _if_done(folder: Path) -> Outcome | None:
-    summary = read_summary(folder)
+def _digest(request: Request, notes: Sequence[str] = ()) -> str:
+    """What is printed of a finished run, by its task."""
+    return resolve(TASKS.fact(request.task["name"], "digest"))(request.folder, notes=notes)
+
+
+def _if_done(request: Request) -> Outcome | None:
+    summary = read_summary(request.folder)
     if summary is None:
         return None
-    text = digest(folder, notes=_notes_when_done(summary))
-    return Outcome(0, "done already", folder, text, fresh=False)
+    text = _digest(request, _notes_when_done(summary))
+    return Outcome(request.folder, text, fresh=False)
 
 
-def _run(job, folder: Path, progress: Progress) -> Outcome:
+def _run(job: Job, request: Request, progress: Progress) -> Outcome:
+    folder = request.folder
     try:
-        return Outcome(0, "done", folder, _write(job.run(progress), folder))
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return Outcome(1, f"{folder}: the disk is full; run again when there is room", folder)
-        return _failed(error, folder)
+        _write(job.run(folder, progress), folder)
+        text = _digest(request)
+        write_text(text + "\n", folder / "log.txt")
+        return Outcome(folder, text)
     except (UserError, RunError) as error:
-        return Outcome(1, str(error), folder)
+        return Outcome(folder, error=RunError(str(error)))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            return Outcome(folder, error=_unforeseen(error, folder))
+        full = RunError(f"{folder}: the disk is full; run again when there is room")
+        full.__cause__ = error
+        return Outcome(folder, error=full)
     except Exception as error:
-        return _failed(error, folder)
+        return Outcome(folder, error=_unforeseen(error, folder))
 
 
-def _write(result, folder: Path) -> str:
-    """All files of a result, summary.json last; returns what is printed."""
+def _write(result: Result, folder: Path) -> None:
+    """All files of a result, summary.json last."""
     (folder / "plots").mkdir(exist_ok=True)
     for name, table in result.tables.items():
         write_table(table, folder / name)
@@ -77,21 +81,19 @@ def _write(result, folder: Path) -> str:
 
         save(figure, folder / "plots" / f"{name}.png")
     write_json(result.summary, folder / "summary.json")
-    text = digest(folder)
-    write_text(text + "\n", folder / "log.txt")
-    return text
 
 
-def _failed(error: Exception, folder: Path) -> Outcome:
+def _unforeseen(error: Exception, folder: Path) -> RunError:
     """A failure nobody foresaw: the trace goes to log.txt, one line to the user."""
-    if os.environ.get("LIPEXP_TRACEBACK") == "1":
-        traceback.print_exception(error)
-    line = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    line = f"the run broke ({type(error).__name__}: {error})"
     try:
         write_text("".join(traceback.format_exception(error)), folder / "log.txt")
+        line += f"; the trace is in {folder / 'log.txt'}"
     except OSError:
-        return Outcome(1, f"the run broke ({line})", folder)
-    return Outcome(1, f"the run broke ({line}); the trace is in {folder / 'log.txt'}", folder)
+        line += "; its trace could not be written"
+    broke = RunError(line)
+    broke.__cause__ = error
+    return broke
 
 
 def _notes_when_done(summary: Mapping[str, Any]) -> list[str]:
@@ -125,7 +127,8 @@ class _Claim:
                 f"outputs={request.outputs}: cannot be written ({error.strerror})"
             ) from error
         if request.force:
-            (self._folder / "summary.json").unlink(missing_ok=True)
+            for name in ("summary.json", "log.txt"):
+                (self._folder / name).unlink(missing_ok=True)
 
     def __enter__(self) -> _Claim:
         return self
@@ -174,16 +177,5 @@ def command(request: Request) -> str:
         key = group if rest == "name" else key
         if key == "force":
             continue
-        words.append(f"{key}={_typed(value)}")
+        words.append(f"{key}={typed(value)}")
     return shlex.join(["lipexp", "run", *words])
-
-
-def _typed(value: Any) -> str:
-    """A value as Hydra reads it."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list):
-        return "[" + ",".join(_typed(item) for item in value) + "]"
-    return str(value)

@@ -10,20 +10,23 @@ from lipexp.errors import RunError, UserError
 
 @dataclass(frozen=True)
 class Outcome:
-    """``status``: 0 done, 1 broke on the way, 2 a wrong request; ``line``: why, where not 0.
+    """What came of one request: a finished folder, or the error that stands in its place.
 
     ``text`` is what there is to say of a finished run; ``fresh`` is False for a run that had been
     done before.
     """
 
-    status: int
-    line: str
     folder: Path | None = None
     text: str = ""
     fresh: bool = True
+    error: UserError | RunError | None = None
 
-    def raise_for_status(self) -> None:
-        if self.status == 2:
-            raise UserError(self.line)
-        if self.status:
-            raise RunError(self.line)
+    @property
+    def status(self) -> int:
+        """0 done, 1 broke on the way, 2 a wrong request."""
+        return self.error.status if self.error else 0
+
+    @property
+    def line(self) -> str:
+        """Why it is not done; empty where it is."""
+        return " ".join(str(self.error).split()) if self.error else ""

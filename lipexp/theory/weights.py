@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from lipexp.theory.gaussian import gaussian_weight_variance, random_q_weight_variance
+from lipexp.theory.inits import free_weight_variance
 from lipexp.theory.orthogonal import orthogonal_weight_variance
 
 GAUSSIAN_INITS = ("normal", "kaiming_normal", "xavier_normal")
@@ -45,14 +46,6 @@ def rescales_rows(rows: bool | str, *, fan_in: int, fan_out: int) -> bool:
     raise ValueError(f'rows must be True, False or "auto". Got {rows!r} instead.')
 
 
-def _init_variance(init: str, fan_in: int, fan_out: int) -> float | None:
-    if init.startswith("kaiming"):
-        return 2 / fan_in
-    if init.startswith("xavier"):
-        return 2 / (fan_in + fan_out)
-    return None
-
-
 def _aol_law(init: str, random_q: bool, n: int, d: int) -> WeightLaw | None:
     """Columns rescaled, n inputs, d outputs; the caller swaps them for rows."""
     if init == "orthogonal":
@@ -78,7 +71,7 @@ def weight_law(
     """The law of a feedforward layer's effective weight; None where none is known.
 
     ``rows`` is for AOL and feedforward SLL, ``q`` ("one" or "normal") for feedforward SLL,
-    ``init_variance`` for ``linear``, which knows kaiming's and xavier's itself.  The identity init
+    ``init_variance`` for ``linear`` (default: `free_weight_variance`).  The identity init
     has a law where fan_out >= fan_in.
     """
     if model not in FEEDFORWARD_MODELS or init not in (*IID_INITS, "orthogonal", "identity"):
@@ -96,7 +89,7 @@ def weight_law(
         return WeightLaw(1 / max(fan_in, fan_out), Shape.HAAR)
     if model == "linear":
         if init_variance is None:
-            init_variance = _init_variance(init, fan_in, fan_out)
+            init_variance = free_weight_variance(init, fan_in=fan_in, fan_out=fan_out)
         known = init_variance is not None and 0 < init_variance < math.inf
         return WeightLaw(init_variance, Shape.IID) if known else None
     return None

@@ -17,11 +17,10 @@ import pytest
 
 import lipexp
 from lipexp.errors import UserError
-from lipexp.runs.probing import MEASURED, PREDICTED
+from lipexp.runs.layer_table import COLUMNS
 from tests.cli.golden import GOLDEN, compare, filtered, run, transcript
 
 SMALL = ("depth=4", "width=8", "batch=20")
-COLUMNS = ["epoch", "replicate", "layer", "name", "fan_in", "fan_out", *MEASURED, *PREDICTED]
 
 
 @pytest.fixture
@@ -45,7 +44,7 @@ def test_a_run_leaves_its_folder_and_prints_its_table(capsys, request, here):
     plots = {f"plots/{name}.png" for name in ("forward", "backward", "histograms")}
     assert files == plots | {"config.yaml", "layers.csv", "summary.json", "log.txt"}
     table = pd.read_csv(folder / "layers.csv")
-    assert list(table.columns) == COLUMNS
+    assert tuple(table.columns) == COLUMNS
     assert list(table["layer"]) == [0, 1, 2, 3, 4] * 2
     assert (folder / "log.txt").read_text() == out
 
@@ -248,16 +247,17 @@ def test_two_processes_asked_for_the_same_run_do_it_once(here):
     texts = [process.communicate(timeout=120)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0]
     assert all("decay per layer" in text for text in texts)
+    assert sum("done already" in text for text in texts) == 1
     assert not (the_folder(here) / ".lock").exists()
 
 
 def test_a_run_that_breaks_prints_one_line_with_the_path_of_its_log(capsys, here, monkeypatch):
-    from lipexp.runs import probing
+    from lipexp.runs import probe_task
 
     def broken(*_, **__):
         raise ZeroDivisionError("nobody foresaw this")
 
-    monkeypatch.setattr(probing, "probe", broken)
+    monkeypatch.setattr(probe_task, "probe", broken)
     status, _, err = run(capsys, "run", *SMALL)
     assert status == 1
     assert len(err.splitlines()) == 1

@@ -10,7 +10,8 @@ from lipexp.activations import ACTIVATIONS
 from lipexp.errors import UserError
 from lipexp.inits import INITS
 from lipexp.layers import LAYERS
-from lipexp.networks.mlp import Blueprint, mlp
+from lipexp.networks.blueprint import Blueprint
+from lipexp.networks.mlp import mlp
 from lipexp.probing.probe import probe
 from lipexp.streams import stream
 

@@ -170,7 +170,8 @@ def test_a_rescaled_layer_of_a_few_units_has_no_typical_rate():
 
 
 def test_linear_layers_take_the_variance_of_their_init():
-    assert square("linear", "normal", "relu", 64) is None
+    assert square("linear", "normal", "relu", 64) == pytest.approx(math.log10(64 / 2))
+    assert square("linear", "gnd", "relu", 64) is None  # its scale and shape are not given
     assert square("linear", "normal", "relu", 64, init_variance=2 / 64) == pytest.approx(0)
     assert square("linear", "gnd", "relu", 64, init_variance=0.0) is None  # (1e-200)^2, say
     assert square("linear", "xavier_uniform", "abs", 64) == pytest.approx(0)

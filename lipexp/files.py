@@ -26,8 +26,12 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], None]) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def write_bytes(content: bytes | memoryview, path: Path) -> None:
+    write_atomically(path, lambda file: file.write(content))
+
+
 def write_text(text: str, path: Path) -> None:
-    write_atomically(path, lambda file: file.write(text.encode()))
+    write_bytes(text.encode(), path)
 
 
 def write_table(frame: pd.DataFrame, path: Path) -> None:

@@ -1,0 +1,73 @@
+"""From typed words to checked requests, by way of Hydra."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from lipexp import config, plugins
+from lipexp.cli import requests
+from lipexp.cli.progress import layers_bar
+from lipexp.errors import RunError, UserError
+from lipexp.runs.outcome import Outcome
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def execute(composed: DictConfig, *, bar: bool) -> Outcome:
+    """The outcome of one composed configuration; never raises what a run can raise."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    from lipexp.runs.execute import execute as execute_request
+
+    try:
+        request = config.read(OmegaConf.to_container(composed, resolve=True))
+    except UserError as error:
+        return Outcome(error=error)
+    except OmegaConfBaseException as error:
+        return Outcome(error=UserError(requests.explain(error, [])))
+    with layers_bar(shown=bar) as progress:
+        return execute_request(request, progress)
+
+
+def compose(flags: list[str], overrides: list[str], task: Callable[[DictConfig], None]) -> None:
+    """Composes by Hydra and hands the configuration(s) to ``task``, which must not raise."""
+    for name in requests.plugins_of(overrides):
+        plugins.load(name)
+    import hydra
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    _store_plugins()
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions arrive whole
+    saved = sys.argv
+    sys.argv = ["lipexp run", *flags, *overrides]
+    try:
+        decorate = hydra.main(
+            version_base="1.3", config_path=str(config.conf_folder()), config_name="config"
+        )
+        decorate(task)()
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        raise UserError(requests.explain(error, overrides)) from error
+    except OSError as error:
+        raise UserError(f"outputs: cannot be written: {error}") from error
+    except SystemExit as error:
+        if error.code:
+            raise RunError("Hydra stopped") from error
+    finally:
+        sys.argv = saved
+
+
+def _store_plugins() -> None:
+    """Makes what plugins registered choosable: a node of Hydra's for each name."""
+    from hydra.core.config_store import ConfigStore
+
+    for group, registry in config.GROUPS.items():
+        for name in registry:
+            if not registry.is_builtin(name):
+                node = {"name": name, **registry.fact(name, "keys", {})}
+                ConfigStore.instance().store(group=group, name=name, node=node)

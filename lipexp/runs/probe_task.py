@@ -1,0 +1,126 @@
+"""The probe as a task: a request in, tables, figures and headline numbers out."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from lipexp import data
+from lipexp.config import Request, typed
+from lipexp.networks import NETWORKS
+from lipexp.networks.blueprint import Blueprint
+from lipexp.probing.probe import Statistics, probe
+from lipexp.runs.device import choose_device, threads_for
+from lipexp.runs.headlines import rates, warning
+from lipexp.runs.job import Progress, Result
+from lipexp.runs.layer_table import layer_table
+from lipexp.runs.provenance import provenance
+from lipexp.streams import stream
+
+
+def prepare(request: Request) -> ProbeJob:
+    """Checks what needs torch and the data; raises UserError before anything is left on disk."""
+    device = choose_device(request.device)
+    dataset = data.load(request.dataset["name"], **request.group_keys("dataset"))
+    inputs, labels = data.draw_inputs(dataset, request.batch, request.seed)
+    return ProbeJob(request, device, dataset, inputs, labels)
+
+
+@dataclass
+class ProbeJob:
+    """A probe that is ready to run.  inputs: (batch, *shape), labels: (batch,)."""
+
+    request: Request
+    device: torch.device
+    dataset: data.Dataset
+    inputs: np.ndarray
+    labels: np.ndarray
+
+    def run(self, folder: Path, progress: Progress) -> Result:
+        request, began = self.request, time.perf_counter()
+        plan = blueprint(request, self.dataset)
+        with threads_for(request.batch * request.width):
+            statistics = self._measure(plan, progress)
+            table, law = layer_table(statistics, request, plan)
+            summary: dict[str, Any] = {
+                "name": request.name,
+                "task": "probe",
+                "depth": request.depth,
+                "replicates": request.replicates,
+                "batch": request.batch,
+                **rates(table, request.depth),
+                "law": law,
+                "warning": warning(table, request),
+                **provenance(self.dataset, request.dtype, self.device),
+                "seconds": round(time.perf_counter() - began, 3),
+            }
+        return Result({"layers.csv": table}, _figures(request, table, statistics), summary)
+
+    def _measure(self, plan: Blueprint, progress: Progress) -> Statistics:
+        request, dtype = self.request, getattr(torch, self.request.dtype)
+        build = NETWORKS[request.network["name"]]
+        replicates = range(request.replicates)
+        return probe(
+            [
+                build(plan, seed=request.seed, replicate=r, dtype=dtype).to(self.device)
+                for r in replicates
+            ],
+            torch.from_numpy(self.inputs).to(self.device, dtype),
+            cotangent=request.task["cotangent"],
+            generators=[stream(request.seed, "cotangent", r) for r in replicates],
+            labels=torch.from_numpy(self.labels).to(self.device),
+            histograms=_histogram_layers(request),
+            operator_norms=request.task["operator_norms"],
+            progress=progress,
+        )
+
+
+def _histogram_layers(request: Request) -> list[int]:
+    wanted, depth = request.task["histograms"], request.depth
+    if wanted != "auto":
+        return wanted
+    return sorted({1, 2, round(math.sqrt(depth)), depth // 2, depth} & set(range(1, depth + 1)))
+
+
+def _figures(request: Request, table, statistics: Statistics) -> dict[str, Any]:
+    from lipexp.plots import layers
+
+    title = describe(request)
+    figures = {"forward": layers.forward(table, title), "backward": layers.backward(table, title)}
+    if statistics.histograms:
+        figures["histograms"] = layers.histograms(statistics.histograms, title)
+    return figures
+
+
+def describe(request: Request) -> str:
+    """A run in a few words, for the head of a figure."""
+    keys = ", ".join(f"{key} {typed(v)}" for key, v in request.group_keys("init").items())
+    return (
+        f"{request.model['name']}, depth {request.depth}, width {request.width}, "
+        f"{request.init['name']}{f' ({keys})' if keys else ''}, bias {request.bias}, "
+        f"{request.activation}, {request.dataset['name']}"
+    )
+
+
+def blueprint(request: Request, dataset: data.Dataset) -> Blueprint:
+    """The network of a request on a data set."""
+    return Blueprint(
+        model=request.model["name"],
+        depth=request.depth,
+        width=request.width,
+        input_shape=dataset.shape,
+        classes=dataset.classes or None,
+        mean=dataset.mean or None,
+        activation=request.activation,
+        between=request.network["activation"],
+        bias=request.bias,
+        init=request.init["name"],
+        layer_keys=request.group_keys("model"),
+        init_keys=request.group_keys("init"),
+    )

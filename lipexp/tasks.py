@@ -1,0 +1,22 @@
+"""What a run can do: tasks by name.
+
+A task is a function ``prepare(request) -> job``: it imports torch, reads the data and checks what
+needs them, raising UserError before anything is on disk.  ``job.run(folder, progress)`` does the
+work and returns a `lipexp.runs.job.Result`.
+"""
+
+from __future__ import annotations
+
+from lipexp.registry import Entry, Registry
+
+TASKS = Registry(
+    "task",
+    {
+        "probe": Entry(
+            "lipexp.runs.probe_task:prepare",
+            "forward and backward statistics of every layer at initialisation",
+            # what is printed of a finished run
+            {"digest": "lipexp.runs.digest:digest"},
+        ),
+    },
+)
