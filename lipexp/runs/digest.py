@@ -34,13 +34,9 @@ def read_summary(folder: Path) -> dict[str, Any] | None:
 
 
 def shown_layers(depth: int) -> list[int]:
-    """The layers of the compact table: the first, the last, and a few round numbers between."""
-    steps = [1, 2, 3, 5, 10, 20, 30, 50]
-    numbers = {layer for k in range(5) for layer in (s * 10**k for s in steps) if layer < depth}
-    few = sorted(numbers)
-    while len(few) > 9:
-        few = few[:2] + few[2:-1:2] + few[-1:] if len(few) % 2 else few[:2] + few[3::2]
-    return [*few, depth]
+    """The layers of the compact table: 1, 2, 5, 10, 20, 50, ... and the last."""
+    round_numbers = (digit * 10**power for power in range(9) for digit in (1, 2, 5))
+    return [*(layer for layer in round_numbers if layer < depth), depth]
 
 
 def _means(rows: Iterable[dict[str, str]], layers: set[int]) -> dict[int, dict[str, float]]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 from fractions import Fraction
 
+import mpmath
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lipexp.layers import LAYERS, Centre, certified_norm
+from lipexp.activations import ACTIVATIONS
+from lipexp.layers import Centre, certified_norm
 from lipexp.lipschitz import safe_norm
-from tests.strategies import CHOICES, make_layer, seeds
+from tests.strategies import CHOICES, exact_constant, make_layer, seeds
 
 
 def rational(matrix) -> list:
@@ -130,13 +133,30 @@ def test_a_weight_that_is_not_finite_has_no_bound():
             layer.lipschitz_bound()
 
 
-@pytest.mark.parametrize("name", sorted(LAYERS))
-def test_a_float32_layer_is_bounded_by_its_float64_copy(name):
-    weight = np.random.default_rng(0).standard_normal((6, 6))
-    layer = make_layer(name, {}, 6, 6, weight, dtype=torch.float32)
+@pytest.mark.parametrize("choice", CHOICES, ids=lambda c: f"{c[0]}-{c[1]}")
+def test_a_float32_layer_is_bounded_by_its_float64_copy(choice):
+    name, keys = choice
+    weight = np.random.default_rng(0).standard_normal((5, 5))
+    layer = make_layer(name, keys, 5, 5, weight, dtype=torch.float32)
     bound = layer.lipschitz_bound()
-    copy = make_layer(name, {}, 6, 6, layer.weight.detach().double().numpy())
-    norm = float(torch.linalg.svdvals(copy.effective_weight().detach())[0])
-    if name != "sll":
-        assert norm <= bound * (1 + 1e-7)
-    assert layer.weight.dtype == torch.float32
+    copied = copy.deepcopy(layer).double()
+    assert exact_constant(copied) <= bound * (1 + 1e-14)
+    assert bound == copied.lipschitz_bound()
+    assert layer.free_weight.dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", sorted(ACTIVATIONS))
+def test_rounding_of_activations_is_covered(name):
+    mpmath.mp.dps = 60
+    phi = ACTIVATIONS[name]()
+    x = torch.from_numpy(np.random.default_rng(0).standard_normal((200, 4)) * 3)
+    for row, found in zip(x, phi(x), strict=True):
+        if name == "tanh":
+            exact = [mpmath.tanh(mpmath.mpf(float(v))) for v in row]
+        elif name == "leaky_relu":
+            exact = [mpmath.mpf(float(v)) * (1 if v > 0 else mpmath.mpf(0.01)) for v in row]
+        else:
+            exact = [mpmath.mpf(float(v)) for v in phi(row)]  # these round nothing
+        pairs = zip(found, exact, strict=True)
+        error = mpmath.sqrt(sum((mpmath.mpf(float(a)) - b) ** 2 for a, b in pairs))
+        assert error <= phi.local_error(row, float(safe_norm(row)))

@@ -12,7 +12,10 @@ from lipexp.inits import INITS
 from lipexp.layers import LAYERS
 from lipexp.networks.blueprint import Blueprint
 from lipexp.networks.mlp import mlp
+from lipexp.probing.cotangent import Cotangent
 from lipexp.probing.probe import probe
+from lipexp.probing.signal import Plain
+from lipexp.probing.steps import make_step
 from lipexp.streams import stream
 
 HOMOGENEOUS = ("relu", "leaky_relu", "abs", "maxmin", "identity")
@@ -128,21 +131,35 @@ def test_the_inner_product_of_signal_and_cotangent_is_conserved(model, activatio
     # Euler: <delta_l, z_l> is the same at every layer, input by input, where all is homogeneous.
     if model == "sll" and not ACTIVATIONS.fact(activation, "slope_restricted"):
         pytest.skip("not sound inside a residual layer")
-    (network,) = networks(model=model, activation=activation, depth=8)
-    x = inputs().requires_grad_()
-    h, zs = x, []
-    for hidden in network.hidden_layers():
-        z = hidden.layer(h)
-        z.retain_grad()
-        zs.append(z)
-        h = hidden.activation(z)
-    zs[-1].backward(gaussian_cotangent((7, 6)))
-    products = torch.stack([(z.grad * z.detach()).sum(1) for z in zs])
-    scale = torch.stack([z.grad.norm(dim=1) * z.detach().norm(dim=1) for z in zs])
-    alive = scale.amin(0) > 0  # a narrow relu network may kill an input altogether
-    spread = (products - products[-1]).abs()[:, alive] / scale[:, alive]
-    assert alive.sum() >= 4
-    assert float(spread.max()) < 1e-13
+    (network,) = networks(
+        model=model, activation=activation, depth=200, width=32, input_shape=(32,)
+    )
+    steps = [make_step([hidden.layer], gradients=True) for hidden in network.hidden_layers()]
+    phi = next(network.hidden_layers()).activation
+    signal, signals = Plain.of(inputs(7, 32)[None]), []
+    for number, step in enumerate(steps):
+        signal = step.up(signal.activated(phi) if number else signal)[0].measured()
+        signals.append(signal)
+    down = Cotangent.of(gaussian_cotangent((7, 32))[None])
+    logarithms = []
+    for step, here, below in zip(steps[:0:-1], signals[:0:-1], signals[-2::-1], strict=True):
+        logarithms.append(log2_of_inner_products(down, here))
+        down, _ = step.down(down, phi(below.mantissa), below.exponent)
+        down = down.pulled_back(phi, below.mantissa, below.exponent).measured()[0]
+    logarithms.append(log2_of_inner_products(down, signals[0]))
+    alive = np.isfinite(logarithms[0])  # a narrow relu network may kill an input altogether
+    assert alive.any()
+    # 200 layers at scales down to 1e-230, each adding a few roundings of |delta| |z|
+    np.testing.assert_allclose(
+        np.array(logarithms)[:, alive], np.array(logarithms[:1])[:, alive].repeat(200, 0), atol=1e-8
+    )
+
+
+def log2_of_inner_products(down: Cotangent, signal: Plain) -> np.ndarray:
+    """log2 |<delta, z>| of each input; -inf for an input whose signal has died."""
+    inner = (down.full() * signal.full()).sum(-1).abs()[0].numpy()
+    with np.errstate(divide="ignore"):
+        return np.log2(inner) + down.exponent + signal.exponent
 
 
 @pytest.mark.parametrize("bias", ["zero", "corrected"])
