@@ -105,6 +105,8 @@ def list_of(check: Check) -> Check:
 
 
 def histograms(value: Any) -> Any:
+    if value != "auto" and not isinstance(value, list):
+        raise ValueError("must be auto or a list of layers, such as [1,10,100]")
     return value if value == "auto" else list_of(whole(1))(value)
 
 

@@ -13,7 +13,7 @@ from lipexp.errors import UserError
 
 def nearest(name: str, candidates: Iterable[str], count: int = 3) -> list[str]:
     """The candidates most like ``name``, best first; all of a short list where none is like it."""
-    candidates = sorted(candidates)
+    candidates, name = sorted(candidates), name.casefold()
     near = difflib.get_close_matches(name, candidates, count, cutoff=0.5)
     near += [c for c in candidates if c not in near and name and c.startswith(name)]
     return near[:count] or candidates[:8]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import gc
 import os
-import signal
 import sys
 
+from lipexp.cli import interrupts
 from lipexp.errors import RunError, Terminated, UserError
 
 COMMANDS = {
@@ -39,7 +39,7 @@ def help_text() -> str:
 
 def main(argv: list[str]) -> int:
     """Runs one command; returns the exit status.  Raises what the command raises."""
-    if not argv or argv[0] in ("-h", "--help", "help"):
+    if argv in ([], ["help"]) or argv[0] in ("-h", "--help"):
         print(help_text(), end="")
         return 0
     if argv[0] == "--version":
@@ -48,6 +48,10 @@ def main(argv: list[str]) -> int:
         print(f"lipexp {__version__}")
         return 0
     command, *rest = argv
+    if command == "help":
+        command, rest = rest[0], ["--help"]
+    if "=" in command:
+        raise UserError(f"{command!r} is no command; write lipexp run {' '.join(argv)}")
     if command not in COMMANDS:
         from lipexp.registry import nearest
 
@@ -61,7 +65,7 @@ def main(argv: list[str]) -> int:
 
 def entry() -> None:
     """The console script: errors become one line on stderr and an exit status."""
-    signal.signal(signal.SIGTERM, _terminate)
+    interrupts.install()
     status = guarded(sys.argv[1:])
     try:
         sys.stdout.flush()
@@ -89,10 +93,6 @@ def guarded(argv: list[str]) -> int:
     except KeyboardInterrupt:
         print("lipexp: interrupted", file=sys.stderr)
         return 130
-
-
-def _terminate(number, frame) -> None:
-    raise Terminated
 
 
 def _drop_stdout() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from lipexp import config, plugins
-from lipexp.cli import requests
+from lipexp.cli import interrupts, requests
 from lipexp.cli.progress import layers_bar
 from lipexp.errors import RunError, UserError
 from lipexp.runs.outcome import Outcome
@@ -30,7 +30,12 @@ def execute(composed: DictConfig, *, bar: bool) -> Outcome:
         return Outcome(error=error)
     except OmegaConfBaseException as error:
         return Outcome(error=UserError(requests.explain(error, [])))
-    with layers_bar(shown=bar) as progress:
+    with layers_bar(shown=bar) as show:
+
+        def progress(done: int, total: int) -> None:
+            interrupts.check()
+            show(done, total)
+
         return execute_request(request, progress)
 
 
@@ -53,8 +58,10 @@ def compose(flags: list[str], overrides: list[str], task: Callable[[DictConfig],
         decorate(task)()
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise UserError(requests.explain(error, overrides)) from error
+    except BrokenPipeError:
+        raise
     except OSError as error:
-        raise UserError(f"outputs: cannot be written: {error}") from error
+        raise UserError(f"outputs: cannot be written ({error.strerror})") from error
     except SystemExit as error:
         if error.code:
             raise RunError("Hydra stopped") from error

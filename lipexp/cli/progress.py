@@ -9,20 +9,22 @@ from contextlib import contextmanager
 
 @contextmanager
 def layers_bar(shown: bool) -> Iterator[Callable[[int, int], None]]:
-    """Yields ``progress(done, total)``; a bar with the time left where stderr is a terminal."""
+    """Yields ``progress(done, total)``; rate and time left where stderr is a terminal."""
     if not (shown and sys.stderr.isatty()):
         yield lambda done, total: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+    from rich.progress import TimeRemainingColumn as TimeLeft
+    from rich.text import Text
 
-    columns = (
-        TextColumn("layers"),
-        BarColumn(),
-        TextColumn("{task.completed:,.0f} of {task.total:,.0f}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(f"{task.speed:,.0f} layers/s" if task.speed else "")
+
+    err = Console(stderr=True)
+    count = TextColumn("{task.completed:,.0f} of {task.total:,.0f}")
+    with Progress(BarColumn(), count, Rate(), TimeLeft(), transient=True, console=err) as bar:
         task = None
 
         def progress(done: int, total: int) -> None:

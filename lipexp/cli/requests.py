@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from lipexp.config import GROUPS, choices, conf_folder, unknown_key_line
+from lipexp.config import GROUPS, KEYS, choices, conf_folder, unknown_key_line
 from lipexp.errors import UserError
 from lipexp.registry import nearest
 
@@ -22,19 +22,23 @@ def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     flags, overrides = [], []
     words = iter(argv)
     for word in words:
-        name, equals, _ = word.partition("=")
-        if word in FLAGS or (equals and name in FLAGS_WITH_VALUE):
+        name, equals, value = word.partition("=")
+        if word in FLAGS:
             flags.append(word)
-        elif word in FLAGS_WITH_VALUE:
-            value = next(words, None)
-            if value is None:
-                raise UserError(f"{word} needs a value")
-            flags += [word, value]
-        elif word.startswith("-") and not re.match(r"-?\d", word):
+        elif name in FLAGS_WITH_VALUE:
+            value = value if equals else next(words, None)
+            if not value:
+                raise UserError(f"{name} needs a value")
+            if name in ("--cfg", "-c") and value not in ("job", "hydra", "all"):
+                raise UserError(f"{name} {value}: must be job, hydra or all")
+            flags += [name, value]
+        elif not word.startswith("-"):
+            overrides.append(word)
+        elif (key := name.lstrip("-")) in KEYS or key in GROUPS:
+            raise UserError(f"{word}: keys are written without dashes, {key}=VALUE")
+        else:
             near = nearest(word, [*FLAGS, *FLAGS_WITH_VALUE, "--help", "--quiet"])
             raise UserError(f"lipexp run has no option {name!r}; nearest: {', '.join(near)}")
-        else:
-            overrides.append(word)
     _check_overrides(overrides)
     return flags, overrides
 
@@ -45,8 +49,17 @@ def _check_overrides(overrides: Sequence[str]) -> None:
         key, equals, value = word.partition("=")
         if not equals and not word.startswith("~"):
             raise UserError(f"{word!r} is not KEY=VALUE{_guess(word)}")
+        if not key:
+            raise UserError(f"{word!r} is not KEY=VALUE; no spaces around the equals sign")
         name = key.lstrip("+~")
-        if name in GROUPS and value in ("", "null"):
+        group, _, rest = name.partition(".")
+        if group in GROUPS and rest == "name":
+            raise UserError(f"{word}: a choice is written {group}={value}")
+        if group == "hydra" and rest.partition(".")[0] not in ("launcher", "sweeper"):
+            raise UserError(f"{word}: lipexp decides where Hydra writes; outputs=FOLDER is yours")
+        if name in GROUPS and not re.fullmatch(r"[\w,.\-* ]+|choice\(.*\)|glob\(.*\)", value):
+            raise UserError(f"{word}: choose one of {', '.join(choices(name))}")
+        if name in GROUPS and value == "null":
             raise UserError(f"{word}: choose one of {', '.join(choices(name))}")
         if name in seen:
             raise UserError(f"{name} is given twice: {seen[name]} and {value}")
@@ -54,10 +67,12 @@ def _check_overrides(overrides: Sequence[str]) -> None:
 
 
 def _guess(word: str) -> str:
+    if word in KEYS or word in GROUPS:
+        return "; no spaces around the equals sign"
     for group in (*GROUPS, "experiment"):
         if word in choices(group):
             return f"; did you mean {group}={word}?"
-    return ""
+    return "; see lipexp run --help" if word == "help" else ""
 
 
 def value_of(overrides: Sequence[str], key: str) -> str | None:
@@ -81,8 +96,13 @@ def explain(error: Exception, overrides: Sequence[str]) -> str:
     if missing:
         return _missing_choice(str(missing), list(getattr(error, "options", None) or []))
     message = str(error)
+    if match := re.search(r"Ambiguous value for argument '([^']+)'", message):
+        return f"{match[1]}: several values make a sweep: lipexp run -m {match[1]}"
     override = getattr(error, "override", None)
     if override:
+        if not override.isascii() or " " in override:
+            key, _, value = override.partition("=")
+            return f"cannot read {override}; quote it twice: {key}='\"{value}\"'"
         return f"cannot read {override!r}: {_reason(message)}"
     match = re.search(r"Could not override '([^']+)'", message)
     if match:

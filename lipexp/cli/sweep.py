@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from lipexp.cli import composing, requests
+from lipexp.cli import composing, interrupts, requests
 from lipexp.errors import UserError
 from lipexp.files import write_text
 from lipexp.runs.outcome import Outcome
@@ -37,8 +37,10 @@ def sweep(flags: list[str], overrides: list[str], *, quiet: bool) -> int:
     Raises UserError, with nothing left behind, for a request that is wrong at every point.
     """
     points: list[Point] = []
-    outputs = Path(requests.value_of(overrides, "outputs") or "outputs")
+    outputs = Path((requests.value_of(overrides, "outputs") or "outputs").strip("'\""))
     folder = outputs / "sweeps" / time.strftime("%Y-%m-%d_%H-%M-%S")
+
+    report = _Report()
 
     def task(composed) -> None:
         from hydra.core.hydra_config import HydraConfig
@@ -48,15 +50,16 @@ def sweep(flags: list[str], overrides: list[str], *, quiet: bool) -> int:
             for word in HydraConfig.get().overrides.task
             if not word.startswith(("outputs=", "force="))
         )
+        interrupts.check()
         began = time.perf_counter()
-        outcome = composing.execute(composed, bar=False)
-        point = Point(asked, outcome, time.perf_counter() - began)
-        points.append(point)
+        outcome = composing.execute(composed, bar=not quiet)
+        points.append(Point(asked, outcome, time.perf_counter() - began))
         if not quiet:
-            _report(point, len(points))
+            report.tell(points)
 
     try:
-        composing.compose(flags, [*overrides, f"hydra.sweep.dir='{folder}'"], task)
+        quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
+        composing.compose(flags, [*overrides, f"hydra.sweep.dir='{quoted}'"], task)
     except UserError:
         _remove(folder)
         raise
@@ -82,13 +85,32 @@ def sweep(flags: list[str], overrides: list[str], *, quiet: bool) -> int:
     return 1 if any(point.outcome.status for point in points) else 0
 
 
-def _report(point: Point, number: int) -> None:
-    where = point.outcome.folder if point.outcome.folder is not None else ""
-    line = f"[{number}] {point.state:<8}{point.asked}"
-    if point.state == "failed":
-        print(f"{line}: {point.outcome.line}", file=sys.stderr, flush=True)
-    else:
-        print(f"{line}  {where}  {point.seconds:.1f} s", flush=True)
+class _Report:
+    """One line per point as it ends; refused points wait until one has run.
+
+    A request that is wrong at every point is then one line, as a single run's would be.
+    """
+
+    def __init__(self) -> None:
+        self._told = 0
+        self._closed = False  # nobody reads stdout any more: `| head`
+
+    def tell(self, points: list[Point]) -> None:
+        if all(point.outcome.status == 2 for point in points):
+            return
+        for number, point in enumerate(points[self._told :], self._told + 1):
+            self._line(number, point)
+        self._told = len(points)
+
+    def _line(self, number: int, point: Point) -> None:
+        line = f"[{number}] {point.state:<8}{point.asked}"
+        if point.state == "failed":
+            print(f"{line}: {point.outcome.line}", file=sys.stderr, flush=True)
+        elif not self._closed:
+            try:
+                print(f"{line}  {point.outcome.folder}  {point.seconds:.1f} s", flush=True)
+            except BrokenPipeError:
+                self._closed = True
 
 
 def _table(points: list[Point]) -> str:

@@ -10,18 +10,16 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-WIDTH = 100  # columns of text where there is no terminal
-
-# Heading, column of layers.csv, decimals.
+# Heading and column of layers.csv; with two decimals the table fits 80 letters to depth 10,000.
 COLUMNS = (
-    ("forward", "log10_second_moment", 3),
-    ("law", "predicted_log10_second_moment", 3),
-    ("typical", "predicted_typical_log10_second_moment", 3),
-    ("over inputs", "log10_variance", 3),
-    ("active", "active_fraction", 2),
-    ("backward", "log10_gradient_second_moment", 3),
-    ("law", "predicted_log10_gradient_second_moment", 3),
-    ("typical", "predicted_typical_log10_gradient_second_moment", 3),
+    ("forward", "log10_second_moment"),
+    ("law", "predicted_log10_second_moment"),
+    ("typical", "predicted_typical_log10_second_moment"),
+    ("variance", "log10_variance"),
+    ("active", "active_fraction"),
+    ("backward", "log10_gradient_second_moment"),
+    ("law", "predicted_log10_gradient_second_moment"),
+    ("typical", "predicted_typical_log10_gradient_second_moment"),
 )
 
 
@@ -46,7 +44,7 @@ def _means(rows: Iterable[dict[str, str]], layers: set[int]) -> dict[int, dict[s
         layer = int(row["layer"])
         if layer in layers:
             cells = sums.setdefault(layer, {})
-            for _, column, _ in COLUMNS:
+            for _, column in COLUMNS:
                 cells.setdefault(column, []).append(float(row[column] or "nan"))
     return {
         layer: {column: sum(values) / len(values) for column, values in cells.items()}
@@ -72,17 +70,29 @@ def layer_table(folder: Path, depth: int) -> str:
     layers = shown_layers(depth)
     with (folder / "layers.csv").open(newline="", encoding="utf-8") as file:
         means = _means(csv.DictReader(file), set(layers))
-    columns = [c for c in COLUMNS if any(not math.isnan(means[n][c[1]]) for n in layers)]
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="")
-    table.add_column("layer", justify="right")
-    for heading, _, _ in columns:
-        table.add_column(heading, justify="right")
+    # a law that is known at its starting layer alone is no law
+    least = min(2, len(layers))
+    columns = [
+        (heading, column)
+        for heading, column in COLUMNS
+        if sum(not math.isnan(means[layer][column]) for layer in layers) >= least
+    ]
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 0, 0, 1), header_style="")
+    for heading in ("layer", *(heading for heading, _ in columns)):
+        table.add_column(heading, justify="right", no_wrap=True)
     for layer in layers:
-        table.add_row(str(layer), *(_number(means[layer][c], d) for _, c, d in columns))
+        table.add_row(str(layer), *(_number(means[layer][column], 2) for _, column in columns))
     out = io.StringIO()
-    Console(file=out, width=WIDTH, color_system=None, legacy_windows=False).print(table)
+    Console(file=out, width=1000, color_system=None, legacy_windows=False).print(table)
     lines = [line.rstrip() for line in out.getvalue().splitlines()]
+    dead = [layer for layer in layers if means[layer]["log10_second_moment"] == -math.inf]
+    if dead:
+        lines.append(f"the signal is exactly 0 at layer {dead[0]}: no unit there is active")
     return "\n".join(line for line in lines if line)
+
+
+def plural(count: int, word: str) -> str:
+    return f"{count:,} {word}" + "s" * (count != 1)
 
 
 def _rates(summary: dict[str, Any], way: str) -> str:
@@ -101,10 +111,13 @@ def _rates(summary: dict[str, Any], way: str) -> str:
 def digest(folder: Path, *, notes: Sequence[str] = ()) -> str:
     """What is printed of a finished probe."""
     summary = read_summary(folder)
+    data = summary["dataset"]
+    if not summary["dataset_verified"]:
+        data += f" (not the published files: fingerprint {summary['dataset_fingerprint']})"
     lines = [
-        f"{summary['name']}: {summary['replicates']} network(s), {summary['batch']} inputs of "
-        f"{summary['dataset']}, {summary['dtype']}, {summary['device']}, "
-        f"{summary['seconds']:.1f} s",
+        f"{summary['name']}",
+        f"{plural(summary['replicates'], 'network')}, {plural(summary['batch'], 'input')} of {data},"
+        f" {summary['dtype']}, {summary['device']}, {summary['seconds']:.1f} s",
         "log10 of mean squares over inputs and units; forward: signal z, backward: its gradient",
         "",
         layer_table(folder, summary["depth"]),

@@ -26,13 +26,15 @@ def execute(request: Request, progress: Progress = lambda done, total: None) -> 
 
     Never raises for what a run can raise: in a sweep the next point follows.
     """
-    if not request.force and (done := _if_done(request)):
-        return done
     try:
+        if not request.force and (done := _if_done(request)):
+            return done
         job = TASKS[request.task["name"]](request)
         claim = _Claim(request)
     except UserError as error:
         return Outcome(error=error)
+    except MemoryError as error:
+        return Outcome(error=_refused(f"not enough memory: {error}", error))
     with claim:
         if not request.force and (done := _if_done(request)):
             return done  # another process was faster
@@ -48,7 +50,11 @@ def _if_done(request: Request) -> Outcome | None:
     summary = read_summary(request.folder)
     if summary is None:
         return None
-    text = _digest(request, _notes_when_done(summary))
+    try:
+        text = _digest(request, _notes_when_done(summary))
+    except (OSError, ValueError, KeyError) as error:
+        what = f"{request.folder} is done but cannot be read; force=true runs it again"
+        raise UserError(what) from error
     return Outcome(request.folder, text, fresh=False)
 
 
@@ -69,6 +75,12 @@ def _run(job: Job, request: Request, progress: Progress) -> Outcome:
         return Outcome(folder, error=full)
     except Exception as error:
         return Outcome(folder, error=_unforeseen(error, folder))
+
+
+def _refused(line: str, cause: Exception) -> UserError:
+    error = UserError(line)
+    error.__cause__ = cause
+    return error
 
 
 def _write(result: Result, folder: Path) -> None:
@@ -115,8 +127,9 @@ class _Claim:
         from filelock import FileLock
 
         self._folder = request.folder
-        self._made = _missing_parents(self._folder)
+        self._made: list[Path] = []
         try:
+            self._made = _missing_parents(self._folder)
             self._folder.mkdir(parents=True, exist_ok=True)
             self._lock = FileLock(self._folder / ".lock")
             self._lock.acquire()

@@ -15,12 +15,14 @@ from lipexp import data
 from lipexp.config import Request, typed
 from lipexp.networks import NETWORKS
 from lipexp.networks.blueprint import Blueprint
+from lipexp.networks.trial import try_plugins
 from lipexp.probing.probe import Statistics, probe
 from lipexp.runs.device import choose_device, threads_for
 from lipexp.runs.headlines import rates, warning
 from lipexp.runs.job import Progress, Result
 from lipexp.runs.layer_table import layer_table
 from lipexp.runs.provenance import provenance
+from lipexp.runs.size import check_size
 from lipexp.streams import stream
 
 
@@ -28,6 +30,8 @@ def prepare(request: Request) -> ProbeJob:
     """Checks what needs torch and the data; raises UserError before anything is left on disk."""
     device = choose_device(request.device)
     dataset = data.load(request.dataset["name"], **request.group_keys("dataset"))
+    check_size(request, math.prod(dataset.shape))
+    try_plugins(blueprint(request, dataset))
     inputs, labels = data.draw_inputs(dataset, request.batch, request.seed)
     return ProbeJob(request, device, dataset, inputs, labels)
 

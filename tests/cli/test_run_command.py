@@ -276,3 +276,94 @@ def test_head_closes_the_pipe_without_a_trace(here):
     )
     assert done.stderr == ""
     assert done.stdout == "tasks (task=...)\n"
+
+
+ACTIVATIONS_OF_ONES_OWN = """
+import torch
+from lipexp.activations import ACTIVATIONS, Activation
+
+@ACTIVATIONS.register("scaled_tanh", "tanh, not declared as what it is")
+class Undeclared(Activation):
+    def forward(self, x):
+        return torch.tanh(x)
+
+@ACTIVATIONS.register("triple", "stretches")
+class Triple(Activation):
+    def forward(self, x):
+        return 3 * x
+
+@ACTIVATIONS.register("half_abs", "right")
+class HalfAbs(Activation):
+    def forward(self, x):
+        return x.abs() / 2
+"""
+
+
+def test_what_a_plugins_activation_declares_is_tried_before_anything_runs(here):
+    (here / "acts.py").write_text(ACTIVATIONS_OF_ONES_OWN)
+    command = [sys.executable, "-m", "lipexp", "run", *SMALL, "plugins=[acts.py]"]
+
+    def of(*words):
+        done = subprocess.run([*command, *words], check=False, capture_output=True, text=True)
+        return done.returncode, done.stderr
+
+    status, line = of("activation=scaled_tanh")
+    assert (status, len(line.splitlines())) == (2, 1)
+    assert "activation=scaled_tanh: is not positively homogeneous" in line
+    status, line = of("activation=triple")
+    assert status == 2
+    assert "stretches distances 3.00 times" in line
+    assert set(os.listdir(here)) <= {"acts.py", "__pycache__"}
+    assert of("activation=half_abs") == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("def __init__(self, i, o, bias=True, factor=2): super().__init__(i, o, bias)", "init"),
+        ("def effective_weight(self): return self.weight[0]", "effective_weight"),
+        ("def effective_weight(self): return self.weight * float('nan')", "NaN"),
+    ],
+)
+def test_a_plugins_layer_that_cannot_work_is_one_line(here, body, message):
+    text = "from lipexp.layers import LAYERS, LipschitzLinear\n"
+    text += '@LAYERS.register("bad", "does not work")\nclass Bad(LipschitzLinear):\n'
+    if "effective_weight" not in body:
+        text += "    def effective_weight(self): return self.weight\n"
+    (here / "bad.py").write_text(text + f"    {body}\n")
+    command = [sys.executable, "-m", "lipexp", "run", *SMALL, "plugins=[bad.py]", "model=bad"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert message in done.stderr
+    assert not (here / "outputs").exists()
+
+
+def test_a_done_run_that_was_damaged_is_one_line(capsys, here):
+    run(capsys, "run", *SMALL)
+    (the_folder(here) / "layers.csv").write_text("junk")
+    status, _, err = run(capsys, "run", *SMALL)
+    assert status == 2
+    assert "cannot be read; force=true runs it again" in err
+    assert run(capsys, "run", *SMALL, "force=true")[0] == 0
+
+
+def test_the_callers_thread_count_is_left_as_it_was(here):
+    import torch
+
+    torch.set_num_threads(2)
+    lipexp.run(list(SMALL))
+    assert torch.get_num_threads() == 2
+
+
+def test_a_closed_pipe_does_not_stop_a_sweep(here):
+    done = subprocess.run(
+        f"{sys.executable} -m lipexp run -m depth=2,3,4 width=8 batch=20 | head -1",
+        shell=True,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stderr == ""
+    assert len(list((here / "outputs/runs/probe").glob("*/summary.json"))) == 3
+    assert list((here / "outputs/sweeps").glob("*/points.csv"))
