@@ -60,7 +60,8 @@ def exact_constant(layer) -> float:
     """
     if not hasattr(layer, "branch"):
         return exact_norm(layer.effective_weight())
-    inner, outer = (part.detach().double() for part in layer.branch())
+    branch = layer.branch()
+    inner, outer = branch.inner.detach().double(), branch.outer.detach().double()
     hidden = inner.shape[0]
     identity = torch.eye(layer.features, dtype=torch.float64)
     worst = 0.0

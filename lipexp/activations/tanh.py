@@ -36,9 +36,13 @@ class Tanh(Activation):
         # tanh(a + e) - tanh(a) = sinh(e) / (cosh(a) cosh(a + e))
         a = self._scale * x
         e = self._scale * ratio * deviation
-        small = e.abs() < 1e-5
-        quotient = torch.where(small, 1 + e * e / 6, e.sinh() / torch.where(small, 1.0, e))
-        return deviation * quotient / (a.cosh() * (a + e).cosh())
+        # For large steps sinh and cosh overflow, and the difference itself loses nothing.
+        small, large = e.abs() < 1e-5, e.abs() > 1
+        step = torch.where(large, 1.0, e)
+        quotient = torch.where(small, 1 + e * e / 6, step.sinh() / torch.where(small, 1.0, step))
+        near = deviation * quotient / (a.cosh() * (a + step).cosh())
+        far = ((a + e).tanh() - a.tanh()) / (self._scale * ratio)
+        return torch.where(large, far, near)
 
     def local_error(self, x, norm):
         return 4 * UNIT_ROUNDOFF * norm

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lipexp.activations.base import Activation, stays_clear
-from lipexp.lipschitz import UNIT_ROUNDOFF
+from lipexp.lipschitz import TINY, UNIT_ROUNDOFF
 
 
 class TwoSlopes(Activation):
@@ -59,7 +59,7 @@ class LeakyReLU(TwoSlopes):
     negative_slope = 0.01
 
     def local_error(self, x, norm):
-        return UNIT_ROUNDOFF * norm
+        return UNIT_ROUNDOFF * norm + TINY * (1.0 if x is None else x.shape[-1] ** 0.5)
 
 
 class Abs(TwoSlopes):

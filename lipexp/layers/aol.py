@@ -2,28 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from lipexp.layers.base import LipschitzLinear, log_q_range, make_log_q, refill_log_q
 from lipexp.layers.bounds import power_of_two, rescaled_bound
-from lipexp.layers.gram import rescaling_sums
-
-
-def largest_factor(dtype: torch.dtype) -> float:
-    """2^450 in float64: the largest factor for which the sums behind it have not underflowed."""
-    return torch.finfo(dtype).tiny ** -0.44
-
-
-def inverse_root(sums: Tensor) -> Tensor:
-    """sums^(-1/2), and 0 where the sum is 0, with gradient 0 there.
-
-    Note [masked before rsqrt]: masking after it would leave 0 * inf = NaN in the gradient.  No
-    epsilon: one inside the root would break scale invariance and let small matrices shrink to 0.
-    """
-    positive = sums > 0
-    root = torch.where(positive, sums, 1.0).rsqrt()
-    return torch.where(positive, root.clamp(max=largest_factor(sums.dtype)), 0.0)
+from lipexp.layers.gram import inverse_root, rescaling_sums
 
 
 def rescale_columns(v: Tensor, log_q: Tensor | None = None) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lipexp.activations import ACTIVATIONS, check_inside_residual
+from lipexp.errors import UserError
 from lipexp.inits import INITS
 from lipexp.layers.bounds import certified_norm
 from lipexp.lipschitz import (
@@ -68,6 +70,12 @@ class FreeWeightModule(LipschitzModule):
         if self.free_weight.dtype == torch.float64:
             return self
         return copy.deepcopy(self).double()
+
+    def _check_finite(self) -> None:
+        """Raises UserError for a parameter that is NaN or infinite: there is no bound then."""
+        for name, parameter in self.named_parameters():
+            if not bool(torch.isfinite(parameter.detach()).all()):
+                raise UserError(f"{name} is NaN or infinite: there is no Lipschitz bound")
 
     def _bias_norm(self) -> float:
         if self.bias is None:
@@ -136,6 +144,7 @@ class LipschitzLinear(FreeWeightModule):
         return certified_norm(self._in_float64().effective_weight())
 
     def lipschitz_bound(self, tight: bool = False) -> float:
+        self._check_finite()
         if not tight:
             return max(1.0, self.proven_norm())
         return min(self.proven_norm(), certified_norm(self._in_float64().effective_weight()))
@@ -151,11 +160,25 @@ class LipschitzLinear(FreeWeightModule):
         return f"{self.in_features} -> {self.out_features}, bias={self.bias is not None}"
 
 
-class LipschitzResidual(FreeWeightModule):
-    """x -> x - G phi(A x + b).  x: (..., features); A: (hidden, features); G: (features, hidden).
+class Branch(NamedTuple):
+    """g(x) = outer phi_c(inner x + bias), phi_c(u) = phi(c u) / c, c the scalar ``scale``.
 
-    The free ``weight`` has A's shape; ``activation`` is phi, elementwise with slopes in [0, 1].
-    A subclass writes ``branch``, which returns (A, G), and a proof in ``lipschitz_bound``.
+    inner: (hidden, features), bias: (hidden,) or None, outer: (features, hidden).  With the
+    weight's power of two c taken out of both matrices, weights of any scale stay in range.
+    """
+
+    inner: Tensor
+    bias: Tensor | None
+    outer: Tensor
+    scale: Tensor
+
+
+class LipschitzResidual(FreeWeightModule):
+    """x -> x - g(x) with g a layer of ``hidden_features`` units.  x: (..., features).
+
+    The free ``weight`` has shape (hidden, features); ``activation`` is phi, a name or a module,
+    elementwise with slopes in [0, 1].  A subclass writes ``branch``, and its proof in
+    ``lipschitz_bound``.
     """
 
     def __init__(
@@ -178,8 +201,8 @@ class LipschitzResidual(FreeWeightModule):
             activation = ACTIVATIONS[activation]()
         self.activation = activation
 
-    def branch(self) -> tuple[Tensor, Tensor]:
-        """(A, G), shapes (hidden, features) and (features, hidden)."""
+    def branch(self) -> Branch:
+        """The block's matrices, scaled so that neither is beyond floating-point range."""
         raise NotImplementedError
 
     def effective_weight(self) -> Tensor:
@@ -187,8 +210,9 @@ class LipschitzResidual(FreeWeightModule):
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
-        inner, outer = self.branch()
-        return x - F.linear(self.activation(F.linear(x, inner, self.bias)), outer)
+        branch = self.branch()
+        phi = self.activation.at_scale(branch.scale)
+        return x - F.linear(phi(F.linear(x, branch.inner, branch.bias)), branch.outer)
 
     def extra_repr(self) -> str:
         return f"{self.features}, hidden={self.hidden_features}, bias={self.bias is not None}"

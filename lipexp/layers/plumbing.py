@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lipexp.lipschitz import UNIT_ROUNDOFF, LipschitzModule
+from lipexp.lipschitz import UNIT_ROUNDOFF, LipschitzModule, gamma, safe_norm
 
 
 class Centre(LipschitzModule):
@@ -24,9 +24,8 @@ class Centre(LipschitzModule):
 
     def _offset(self) -> float:
         pixels = math.prod(self.shape[1:])
-        return math.sqrt(float(self.mean.double().square().sum()) * pixels) * (
-            1 + 8 * UNIT_ROUNDOFF
-        )
+        size = float(safe_norm(self.mean.double().flatten())) * math.sqrt(pixels)
+        return size * (1 + gamma(self.mean.numel() + 8))
 
     def local_error(self, x, norm):
         return 2 * UNIT_ROUNDOFF * self.norm_after(norm)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor
 
-from lipexp.layers.aol import largest_factor
-from lipexp.layers.base import LipschitzResidual, log_q_range, make_log_q, refill_log_q
+from lipexp.layers.base import Branch, LipschitzResidual, log_q_range, make_log_q, refill_log_q
 from lipexp.layers.bounds import power_of_two, residual_kappa
-from lipexp.layers.gram import rescaling_sums
+from lipexp.layers.gram import inverse, rescaling_sums
 from lipexp.lipschitz import TINY, UNIT_ROUNDOFF, gamma, magnitude
 
 
@@ -36,40 +34,38 @@ class SLLLinear(LipschitzResidual):
         """(c, U, t): W^T = c U with c a power of two, and t = T^-1 of U, 0 for a zero row."""
         scale = power_of_two(self.weight)
         rows = self.weight / scale
-        sums = rescaling_sums(rows.mT, self.log_q if self._weighs() else None)
-        positive = sums > 0  # Note [masked before rsqrt] holds for the quotient too
-        inverse = torch.where(positive, sums, 1.0).reciprocal()
-        inverse = inverse.clamp(max=largest_factor(sums.dtype) ** 2)
-        return scale, rows, torch.where(positive, inverse, 0.0)
+        return scale, rows, inverse(rescaling_sums(rows.mT, self.log_q if self._weighs() else None))
 
     def _weighs(self) -> bool:
         """Whether q can matter: it trains, or it is not constant."""
         return self.training or bool((self.log_q != self.log_q[0]).any())
 
-    def branch(self) -> tuple[Tensor, Tensor]:
-        scale, rows, inverse = self._scaled()
-        return self.weight, 2 * (rows * inverse[:, None] / scale).mT
+    def branch(self) -> Branch:
+        scale, rows, t = self._scaled()
+        bias = None if self.bias is None else self.bias / scale
+        return Branch(rows, bias, 2 * (rows * t[:, None]).mT, scale)
 
     def effective_weight(self) -> Tensor:
         """W T^(-1/2), shape (features, hidden): its norm is at most 1."""
-        _, rows, inverse = self._scaled()
-        return (rows * inverse.sqrt()[:, None]).mT
+        _, rows, t = self._scaled()
+        return (rows * t.sqrt()[:, None]).mT
 
     def _kappa(self) -> float:
         return residual_kappa(self.features, self.hidden_features, log_q_range(self))
 
     def lipschitz_bound(self, tight: bool = False) -> float:
+        self._check_finite()
         return math.nextafter(2 * self._kappa() - 1, math.inf)
 
     def local_error(self, x, norm):
         """2 |W T^-1| D + 2 |W| (u + gamma(h + 1)) |a| + 2 u |y|, all parts bounded by norms.
 
         D bounds the rounding of W^T x + b and of phi; a = T^-1 phi(.) is what the second product
-        gets.  |W T^-1| <= sqrt(kappa max t).  In units where W's largest entry lies in [1/2, 1).
+        gets.  |W T^-1| <= sqrt(kappa max t).  All of it of U, as the layer computes it.
         """
         layer = self._in_float64()
-        scale, rows, inverse = (part.detach() for part in layer._scaled())
-        size, top = magnitude(rows), float(inverse.max())
+        scale, rows, t = (part.detach() for part in layer._scaled())
+        size, top = magnitude(rows), float(t.max())
         d, h = self.features, self.hidden_features
         bias = layer._bias_norm() / float(scale)
         before = (size * norm + bias) * (1 + gamma(d + 8))
@@ -85,7 +81,7 @@ class SLLLinear(LipschitzResidual):
 
     def norm_after(self, norm):
         layer = self._in_float64()
-        scale, _, inverse = (part.detach() for part in layer._scaled())
-        outer = 2 * math.sqrt(self._kappa() * float(inverse.max()))
+        scale, _, t = (part.detach() for part in layer._scaled())
+        outer = 2 * math.sqrt(self._kappa() * float(t.max()))
         at_zero = outer * layer._bias_norm() / float(scale)
         return (norm * self.lipschitz_bound() + at_zero) * (1 + 8 * UNIT_ROUNDOFF)

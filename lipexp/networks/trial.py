@@ -24,10 +24,9 @@ def try_plugins(plan: Blueprint) -> None:
     Raises UserError for a layer that cannot be built or applied, an effective weight of the wrong
     shape or not finite, and an activation that is not what it declares.
     """
-    named = [(ACTIVATIONS, plan.activation), (ACTIVATIONS, plan.between)]
-    for registry, name in named:
-        if not registry.is_builtin(name):
-            _checked(f"activation={name}", lambda name=name: check_activation(registry[name]()))
+    for name in (plan.activation, plan.between):
+        if not ACTIVATIONS.is_builtin(name):
+            _checked(f"activation={name}", lambda make=ACTIVATIONS[name]: check_activation(make()))
     if LAYERS.is_builtin(plan.model) and INITS.is_builtin(plan.init):
         return
     small = replace(plan, depth=1, width=WIDTH, input_shape=(WIDTH,), mean=None, classes=None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,22 +11,25 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
-from matplotlib.transforms import offset_copy
 
 from lipexp.plots import style
 
-AXIS_LABELS = {
-    "decay_per_layer_forward": "Δ log₁₀ mean square of z, per layer",
-    "decay_per_layer_backward": "Δ log₁₀ mean square of gradient, per layer",
-    "input_variance_per_layer": "Δ log₁₀ variance over inputs, per layer",
-    "half_life_layers_forward": "half-life of z, in layers",
-    "half_life_layers_backward": "half-life of gradient, in layers",
+# A metric in words, and its unit.
+METRICS = {
+    "decay_per_layer_forward": ("decay of the signal per layer", "log₁₀"),
+    "decay_per_layer_backward": ("decay of the gradient per layer", "log₁₀"),
+    "input_variance_per_layer": ("decay of the variance over inputs per layer", "log₁₀"),
+    "half_life_layers_forward": ("half-life of the signal", "layers"),
+    "half_life_layers_backward": ("half-life of the gradient", "layers"),
+    "seconds": ("time of a run", "seconds"),
 }
+LAWS = {"predicted_typical_": "typical law", "predicted_": "law"}  # prefixes of a metric
 CHOICES = ("task", "model", "network", "init", "activation", "dataset")  # speak for themselves
 NAMED_GROUPS = 16  # beyond which the legend would be larger than the plot
 LOGARITHMIC = 8  # ratio of the largest to the smallest abscissa from which the axis is logarithmic
 MARGIN = 0.08  # share of the x axis on each side of the markers
-DODGE = 2.5  # points between the markers of two groups at one abscissa
+AXIS_LETTERS = 46  # of a line of the y axis' label
+ONE_LAW = 1e-3  # laws nearer than this are one: where a signal starts depends on the inputs drawn
 LISTED_TICKS = 7  # up to so many depths or widths, each has its own tick
 
 
@@ -47,33 +51,50 @@ def decay(
 
     ``table`` has one row per run, ``by`` names its columns; ``against`` is depth or width, None the
     one that varies.  A marker is the mean over a group's runs, its bar one standard deviation to
-    each side; the law is that of a typical network where the table has it, else the one in
-    expectation.  Runs without the metric are left out; raises ValueError if that is all of them.
+    each side where there are several.  The law is that of a typical network where the table has it,
+    else the one in expectation, and is drawn where all runs of a marker have the same one.  Runs
+    without the metric are left out; raises ValueError if that is all of them.
     """
-    table = table.assign(_metric=_numbers(table, metric), _law=_law(table, metric))
+    laws = {name: _numbers(table, prefix + metric) for prefix, name in LAWS.items()}
+    table = table.assign(_metric=_numbers(table, metric), **laws)
     table = table[np.isfinite(table["_metric"])]
     if table.empty:
         raise ValueError(f"at least one run must have {metric}. Got none.")
     against = against or abscissa(table)
     by = [key for key in by if key != against]
-    figure, axes = style.figure(f"{metric} against {against}" if title is None else title)
+    what, unit = in_words(metric)
+    figure, axes = style.figure(f"{what} against {against}" if title is None else title)
     groups = list(table.groupby(by, dropna=False)) if by else [((), table)]
-    reach, laws = [], []
+    reach, drawn = [], set()
     for number, (values, group) in enumerate(groups):
-        label = group_label(by, values) if number < NAMED_GROUPS else None
-        low, high, law = _draw_group(axes, group, against, label, number, len(groups))
-        reach += [low, high, law]
-        laws.append(law)
+        points = _points(group, against)
+        label = group_label(by, values) + _count(points) if number < NAMED_GROUPS else None
+        reach += _draw_points(axes, points, label, number)
+        for name in LAWS.values():
+            if np.isfinite(points[name]).any():
+                _draw_law(axes, points[name], number)
+                reach.append(points[name].to_numpy())
+                drawn.add(name)
+                break
     if len(groups) > NAMED_GROUPS:
         axes.plot([], [], " ", label=f"and {len(groups) - NAMED_GROUPS} more")
-    if np.isfinite(np.concatenate(laws)).any():
-        axes.plot([], [], "--", color="black", lw=1.1, label="law")
+    if drawn:
+        axes.plot([], [], "--", color="black", lw=1.1, label=" or ".join(sorted(drawn)))
     _scale(axes, np.unique(table[against].to_numpy(dtype=float)))
     axes.set_xlabel(against)
-    axes.set_ylabel(AXIS_LABELS.get(metric, metric))
+    axes.set_ylabel(textwrap.fill(f"{what}, {unit}" if unit else what, AXIS_LETTERS))
     style.widen(axes, reach, least=0.02)
     style.arrange(figure)
     return figure
+
+
+def in_words(metric: str) -> tuple[str, str]:
+    """A column of numbers in words, and its unit, "" where it is not known."""
+    for prefix, law in LAWS.items():
+        if metric.startswith(prefix):
+            what, unit = in_words(metric.removeprefix(prefix))
+            return f"{what}, {law}", unit
+    return METRICS.get(metric, (metric.replace("_", " "), ""))
 
 
 def group_label(by: Sequence[str], values: Sequence[Any]) -> str:
@@ -92,34 +113,54 @@ def _numbers(table: pd.DataFrame, column: str) -> pd.Series:
     return pd.to_numeric(table[column]).astype(float)
 
 
-def _law(table: pd.DataFrame, metric: str) -> pd.Series:
-    typical = _numbers(table, f"predicted_typical_{metric}")
-    return typical.fillna(_numbers(table, f"predicted_{metric}"))
+def _points(group: pd.DataFrame, against: str) -> pd.DataFrame:
+    """Of the runs at each abscissa: mean, spread, n, whether n seeds, and the laws."""
+    at = group.groupby(group[against].astype(float))
+    points = at["_metric"].agg(mean="mean", spread="std", n="count")
+    points["seeds"] = at["seed"].nunique() == points["n"] if "seed" in group else False
+    for name in LAWS.values():
+        points[name] = at[name].apply(_one)
+    return points
 
 
-def _draw_group(
-    axes: Axes, group: pd.DataFrame, against: str, label: str | None, number: int, count: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Draws group ``number`` of ``count``; returns the bars' lower and upper ends, and the law."""
+def _one(laws: pd.Series) -> float:
+    """The law of runs that all have the same one; else NaN, for a mean of laws is no law."""
+    values = laws.to_numpy()
+    return values[0] if np.ptp(values) <= ONE_LAW else np.nan
+
+
+def _count(points: pd.DataFrame) -> str:
+    """What a group's label says of n: nothing where every marker is of one run."""
+    least, most = points["n"].min(), points["n"].max()
+    if most == 1:
+        return ""
+    n = f"{most}" if least == most else f"{least}–{most}"
+    return f", n = {n} {'seeds' if points['seeds'].all() else 'runs'}"
+
+
+def _draw_points(
+    axes: Axes, points: pd.DataFrame, label: str | None, number: int
+) -> list[np.ndarray]:
+    """Draws the measured values of group ``number``; returns what the y axis must hold."""
     colour = style.PALETTE[number % len(style.PALETTE)]
     marker = style.MARKERS[number % len(style.MARKERS)]
-    at = group.groupby(against)
-    x = np.array(sorted(at.groups), dtype=float)
-    mean = at["_metric"].mean().to_numpy()
-    spread = np.nan_to_num(at["_metric"].std(ddof=1).to_numpy())  # of one run: none
-    # A law that only some of the runs have is not the law of their mean.
-    law = at["_law"].apply(lambda laws: laws.mean(skipna=False)).to_numpy()
-    shift = (number - (count - 1) / 2) * min(DODGE, 5 * DODGE / count)
-    beside = offset_copy(axes.transData, axes.figure, x=shift, units="points")
-    axes.plot(x, mean, color=colour, marker=marker, ms=4, lw=0.8, label=label, transform=beside)
-    axes.errorbar(
-        x, mean, spread, fmt="none", ecolor=colour, elinewidth=0.8, capsize=2, transform=beside
-    )
-    if len(x) > 1:
-        axes.plot(x, law, "--", color=colour, lw=1.1, zorder=3)
-    else:  # one point makes no line
-        axes.plot(x, law, "_", color=colour, ms=9, zorder=3, transform=beside)
-    return mean - spread, mean + spread, law
+    look = {"marker": marker, "ms": 4.5, "mfc": "none", "mew": 1.0}  # what lies below shows through
+    axes.plot(points.index, points["mean"], color=colour, lw=0.8, label=label, **look)
+    several = points[points["n"] > 1]
+    if len(several):
+        bars = {"fmt": "none", "ecolor": colour, "elinewidth": 0.8, "capsize": 2}
+        axes.errorbar(several.index, several["mean"], several["spread"], **bars)
+    spread = points["spread"].fillna(0.0)
+    return [(points["mean"] - spread).to_numpy(), (points["mean"] + spread).to_numpy()]
+
+
+def _draw_law(axes: Axes, law: pd.Series, number: int) -> None:
+    """Dashed; where the law is known at one abscissa alone, a dash."""
+    colour = style.PALETTE[number % len(style.PALETTE)]
+    if np.isfinite(law).sum() > 1:
+        axes.plot(law.index, law, "--", color=colour, lw=1.1, zorder=3)
+    else:
+        axes.plot(law.index, law, "_", color=colour, ms=9, zorder=3)
 
 
 def _scale(axes: Axes, x: np.ndarray) -> None:

@@ -16,6 +16,9 @@ from matplotlib.ticker import MaxNLocator
 from lipexp.plots import style
 
 VISIBLE = 0.004  # share of the y range below which two lines are one to the eye
+COVERED = 0.01  # share of the y range within which a thin line lies beneath a thick one
+FAR = 1.5  # spans beyond which a second line would squeeze the first to nothing
+LEAST_SPAN = 2.0  # decades; a flat line cannot be squeezed
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ def _curve(table: pd.DataFrame, column: str) -> _Curve:
     return _Curve(each.index.to_numpy()[body], each.to_numpy()[body], mean.to_numpy()[body], head)
 
 
-def _draw(axes: Axes, curve: _Curve, label: str, colour: str, linestyle: str = "-") -> None:
+def _draw(axes: Axes, curve: _Curve, label: str, colour: str, thin: bool = False) -> None:
     """The mean, each network as a faint line behind it, and the head as a hollow marker."""
     if curve.each.shape[1] > 1:
         lines = [np.column_stack([curve.layers, one]) for one in _gaps(curve.each).T]
@@ -74,9 +77,8 @@ def _draw(axes: Axes, curve: _Curve, label: str, colour: str, linestyle: str = "
     if dead.size:
         label += f" (0 at {dead[0]})" if dead.size == 1 else f" (0 at {dead[0]}–{dead[-1]})"
     marker = "o" if curve.mean.size <= 12 else None
-    axes.plot(
-        curve.layers, curve.drawn, linestyle, color=colour, marker=marker, ms=2.5, label=label
-    )
+    look = {"lw": 0.9, "zorder": 1.8} if thin else {}
+    axes.plot(curve.layers, curve.drawn, color=colour, marker=marker, ms=2.5, label=label, **look)
     if curve.head is not None:
         axes.plot(*curve.head, "D", mfc="white", mec=colour, ms=4, mew=1.0, zorder=3, label="head")
 
@@ -108,53 +110,74 @@ def _distance(first: _Curve, second: _Curve) -> float:
     return float(np.abs(first.mean[a] - second.mean[a]).max(initial=0.0))
 
 
+def _beside(second: _Curve, first: _Curve) -> tuple[str, bool]:
+    """The label of ∂/∂W beside ∂/∂z, and whether the y range is to hold it."""
+    low, high = _ends(first)
+    span = max(high - low, LEAST_SPAN)
+    lowest, highest = _ends(second)
+    if max(low - lowest, highest - high) > FAR * span:
+        return f"∂/∂W near 1e{np.nanmedian(second.drawn):+.0f}, not shown", False
+    apart = np.abs(second.drawn - first.drawn)
+    apart = apart[np.isfinite(apart)]
+    covered = apart.size > 0 and apart.max() <= COVERED * span
+    return "∂/∂W, beneath ∂/∂z" if covered else "∂/∂W, measured", True
+
+
+def _ends(curve: _Curve) -> tuple[float, float]:
+    """The lowest and the highest finite value; (0, 0) where there is none."""
+    values = curve.range()
+    values = values[np.isfinite(values)]
+    return (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+
+
 def _measured(curve: _Curve) -> str:
     count = curve.each.shape[1]
     return "measured" if count == 1 else f"measured, {count} networks"
 
 
 def _span(*curves: _Curve) -> float:
-    values = np.concatenate([curve.range() for curve in curves])
-    values = values[np.isfinite(values)]
-    return float(np.ptp(values)) if values.size else 0.0
+    lows, highs = zip(*map(_ends, curves), strict=True)
+    return max(highs) - min(lows)
 
 
-def _finish(axes: Axes, values: list[np.ndarray], label: str) -> None:
+def _finish(axes: Axes, values: list[np.ndarray], label: str, note: str) -> None:
     axes.set_xlabel("layer")
     axes.set_ylabel(label)
     style.whole_numbers(axes)
     style.widen(axes, values)
-    style.arrange(axes.figure)
+    style.arrange(axes.figure, note)
 
 
 @style.styled
-def forward(table: pd.DataFrame, title: str) -> Figure:
+def forward(table: pd.DataFrame, title: str, note: str = "") -> Figure:
     """log10 second moment of z_l against the layer l, with its laws; layer 0 is the input.
 
     ``table`` has the columns of layers.csv.  The line is the mean of the logarithm over replicates.
     The variance over inputs is drawn where it can be told from the second moment; the head, where
     it took part, is a hollow marker.  A moment of 0 (log10 -inf) leaves a gap; the legend says so.
+    ``note`` stands in small under the title.
     """
     moment = _curve(table, "log10_second_moment")
     variance = _curve(table, "log10_variance")
     span = _span(moment, variance)
     both = variance.known and not _distance(moment, variance) <= max(VISIBLE * span, 0.005)
     figure, axes = style.figure(title)
-    _draw(axes, moment, _measured(moment), style.BLUE)
+    _draw(axes, moment, "signal z, " + _measured(moment), style.BLUE)
     values = [moment.range()]
     if both:
         _draw(axes, variance, "variance over inputs", style.VERMILION)
         values.append(variance.range())
     values += _draw_laws(axes, table, "log10_second_moment", span)
-    _finish(axes, values, "log₁₀ mean square of z")
+    _finish(axes, values, "log₁₀ mean square", note)
     return figure
 
 
 @style.styled
-def backward(table: pd.DataFrame, title: str) -> Figure:
+def backward(table: pd.DataFrame, title: str, note: str = "") -> Figure:
     """log10 second moment of the gradient at z_l against the layer l, with its laws.
 
-    Beside it that of the gradient with respect to the layer's free weight, summed over inputs.
+    Beside it, thin, that of the gradient with respect to the layer's free weight, summed over
+    inputs; where that is so far off that it would flatten the rest, the legend says where it is.
     Otherwise as `forward`.
     """
     gradient = _curve(table, "log10_gradient_second_moment")
@@ -163,15 +186,16 @@ def backward(table: pd.DataFrame, title: str) -> Figure:
     _draw(axes, gradient, "∂/∂z, " + _measured(gradient), style.BLUE)
     values = [gradient.range()]
     if weights.known:
-        _draw(axes, weights, "∂/∂W, measured", style.GREEN)
-        values.append(weights.range())
+        label, shown = _beside(weights, gradient)
+        _draw(axes, weights, label, style.GREEN, thin=True)
+        values += [weights.range()] if shown else []
     values += _draw_laws(axes, table, "log10_gradient_second_moment", _span(gradient))
-    _finish(axes, values, "log₁₀ mean square of gradient")
+    _finish(axes, values, "log₁₀ mean square of gradient", note)
     return figure
 
 
 @style.styled
-def histograms(histograms: Sequence[Any], title: str) -> Figure:
+def histograms(histograms: Sequence[Any], title: str, note: str = "") -> Figure:
     """Densities of z / rms(z), one panel per histogram, with the standard normal density dashed.
 
     Each histogram has ``layer``, ``edges`` (bins + 1) and ``counts`` (bins); a density is of what
@@ -197,7 +221,7 @@ def histograms(histograms: Sequence[Any], title: str) -> Figure:
         axes.tick_params(labelbottom=lowest)
     grid[0].set(xlim=(-4, 4), ylim=(0, 1.25 * peak), xticks=(-3, 0, 3))
     grid[0].yaxis.set_major_locator(MaxNLocator(3))
-    style.arrange(figure)
+    style.arrange(figure, note)
     figure.supxlabel("z / rms(z)", fontsize=8, y=0.02)
     figure.supylabel("density", fontsize=8, x=0.02)
     return figure

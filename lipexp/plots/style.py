@@ -24,6 +24,7 @@ from lipexp.files import write_bytes
 # Okabe & Ito's palette, without its yellow, which is too faint for a line on white.
 BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 SKY, ORANGE, BLACK = "#56B4E9", "#E69F00", "#000000"
+GREY = "#555555"
 PALETTE = (BLUE, VERMILION, GREEN, PURPLE, SKY, ORANGE, BLACK)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 
@@ -31,8 +32,9 @@ COLUMN = 3.5  # inches, the width of one column of print
 DPI = 200
 # Inches.  LEFT holds the tick label -12000 and the axis label beside it.
 LEFT, RIGHT, BOTTOM, EDGE, GAP = 0.68, 0.12, 0.42, 0.08, 0.1
-TITLE_LINE, LEGEND_LINE = 0.14, 0.145
-TITLE_LETTERS, LEGEND_LETTERS = 64, 30  # of a line, of an entry that has another beside it
+TITLE_LINE, NOTE_LINE, LEGEND_LINE = 0.14, 0.12, 0.145
+TITLE_LETTERS, NOTE_LETTERS = 64, 80  # of a line
+LEGEND_LETTERS = 30  # of an entry that has another beside it
 
 _SETTINGS = {
     "font.size": 8,
@@ -89,9 +91,9 @@ def panels(title: str, *, rows: int, columns: int, height: float) -> tuple[Figur
     return made, list(grid.flat)
 
 
-def arrange(figure: Figure) -> None:
+def arrange(figure: Figure, note: str = "") -> None:
     """Sets the margins, in inches, around axes that keep their height, and puts the legend of the
-    first axes between title and axes, where it covers no data.
+    first axes between title and axes, where it covers no data; ``note`` in small under the title.
     """
     axes = figure.axes[0]
     grid = axes.get_subplotspec().get_gridspec()
@@ -102,7 +104,9 @@ def arrange(figure: Figure) -> None:
     columns = 1 if max(map(len, entries), default=0) > LEGEND_LETTERS else 2
     rows = -(-len(entries) // columns)
     title = figure.get_suptitle()
-    head = EDGE + TITLE_LINE * (title.count("\n") + 1 if title else 0)
+    note = textwrap.fill(note, NOTE_LETTERS)
+    below = EDGE + TITLE_LINE * (title.count("\n") + 1 if title else 0)
+    head = below + (NOTE_LINE * (note.count("\n") + 1) if note else 0)
     top = head + LEGEND_LINE * rows + 1.5 * GAP
     height = top + inside + (grid.nrows - 1) * GAP + BOTTOM
     figure.set_figheight(height)
@@ -117,6 +121,9 @@ def arrange(figure: Figure) -> None:
     if title:
         place = {"x": EDGE / COLUMN, "y": 1 - EDGE / height}
         figure.suptitle(title, **place, ha="left", va="top")
+    if note:
+        place = EDGE / COLUMN, 1 - below / height
+        figure.text(*place, note, ha="left", va="top", fontsize=6, color=GREY)
     if entries:
         figure.legend(
             entries.values(),

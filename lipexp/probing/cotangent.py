@@ -64,16 +64,15 @@ class Cotangent:
 
     def measured(self) -> tuple[Cotangent, np.ndarray, np.ndarray]:
         """(the cotangent with a drifted scale taken out, log10 second moment, log10 variance)."""
-        full = self.full()
-        size = rms(full)
-        own = size if self.reference is None else rms(self.deviation)
-        spread = deviation_over_inputs(self.deviation, own)
-        deviation, exponent, _ = renormalised(self.deviation, self.exponent, size)
+        size = rms(self.full())
+        deviation, exponent, level = renormalised(self.deviation, self.exponent, size)
         reference = self.reference
         if reference is not None:
             reference, _, _ = renormalised(reference, self.exponent, size)
+        own = level if reference is None else rms(deviation)
+        spread = deviation_over_inputs(deviation, own)
         return (
             Cotangent(deviation, reference, exponent),
-            log10_square(size, self.exponent),
-            log10_square(spread, self.exponent),
+            log10_square(level, exponent),
+            log10_square(spread, exponent),
         )

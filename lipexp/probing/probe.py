@@ -38,10 +38,10 @@ class Histogram:
 
 @dataclass
 class Statistics:
-    """What a probe measured; every array of ``columns`` is float64, (rows, R), NaN where not measured.
+    """What a probe measured: float64 arrays (rows, R) by column, NaN where not measured.
 
-    Row 0 is the signal that enters layer 1, then come the hidden layers, then the head where it took
-    part.  Logarithms are base 10, of mean squares over inputs and units.
+    Row 0 is the signal that enters layer 1, then come the hidden layers, then the head where it
+    took part.  Logarithms are base 10, of mean squares over inputs and units.
     """
 
     columns: dict[str, np.ndarray]
@@ -67,7 +67,7 @@ class _Columns:
 
 @dataclass(frozen=True)
 class _Kept:
-    """What the backward pass needs of a row: z's mantissas and exponent, and the step that made it."""
+    """What the backward pass needs of a row: z, mantissas and exponent, and the step behind it."""
 
     mantissa: Tensor
     exponent: np.ndarray
@@ -95,14 +95,12 @@ class _Probe:
         return self.stacks[row - 1][0].activation
 
     def has_bias(self) -> bool:
-        return any(
-            hidden.layer.bias is not None and bool(hidden.layer.bias.detach().any())
-            for stack in self.stacks
-            for hidden in stack
-        )
+        layers = [hidden.layer for stack in self.stacks for hidden in stack]
+        layers += [network.head for network in self.networks if network.has_head]
+        return any(layer.bias is not None and bool(layer.bias.detach().any()) for layer in layers)
 
     def climb(self, signal: Signal, rows: range, *, keep: bool, record: bool):
-        """From the signal of row ``rows[0] - 1`` (before its activation) to that of the last row."""
+        """From the signal of row ``rows[0] - 1``, before its activation, to that of the last row."""
         kept = [_Kept(signal.full(), signal.exponent, None)]
         for row in rows:
             step = make_step(self.layers(row), gradients=keep)
@@ -147,12 +145,11 @@ class _Probe:
             self.tick()
         return down
 
-    def through_head(self, top: _Kept, labels: Tensor) -> Cotangent:
-        """The cotangent of the summed cross-entropy at the last hidden layer's z; records the head."""
+    def through_head(self, top: Signal, z: _Kept, labels: Tensor) -> Cotangent:
+        """The cotangent of the summed cross-entropy at the last z; records the head."""
         row = self.depth + 1
         step = make_step([network.head for network in self.networks], gradients=True)
-        phi = at_scale(self.activation(self.depth), top.exponent, top.mantissa)
-        entering = Plain.of(phi(top.mantissa), top.exponent)
+        entering = top.activated(self.activation(self.depth))
         scores = step.up(entering)[0].measured()
         record_signal(self.columns, row, scores)
         self.columns.put(row, log10_weight_variance=log10_mean_square(step.effective_weight()))
@@ -161,9 +158,9 @@ class _Probe:
         loss = (scores.full() * power(scores.exponent, scores.full())).softmax(dim=2)
         loss[:, torch.arange(labels.numel()), labels] -= 1
         down = record_cotangent(self.columns, row, Cotangent.of(loss))
-        down, moment = step.down(down, entering.mantissa, entering.exponent)
+        down, moment = step.down(down, entering.full(), entering.exponent)
         self.columns.put(row, log10_weight_gradient_second_moment=moment)
-        return down.pulled_back(self.activation(self.depth), top.mantissa, top.exponent)
+        return down.pulled_back(self.activation(self.depth), z.mantissa, z.exponent)
 
 
 def record_signal(columns: _Columns, row: int, signal: Signal) -> None:
@@ -179,6 +176,18 @@ def record_cotangent(columns: _Columns, row: int, down: Cotangent) -> Cotangent:
     down, moment, variance = down.measured()
     columns.put(row, log10_gradient_second_moment=moment, log10_gradient_variance=variance)
     return down
+
+
+def _forget_lost_variance(run: _Probe, columns: _Columns) -> None:
+    """Of equal cotangents through curved activations, slopes differ by less than a rounding deep
+    under a bias: what is left of their variance there cannot be had.
+    """
+    if all(run.activation(row).homogeneous for row in range(1, run.depth + 1)):
+        return
+    variance = columns.arrays["log10_gradient_variance"]
+    below = variance < columns.arrays["log10_gradient_second_moment"] - 20
+    below[run.depth] = False  # equal to begin with
+    variance[below] = np.nan
 
 
 def _histogram(row: int, full: Tensor, size: np.ndarray, bins: int = 121) -> Histogram:
@@ -222,8 +231,8 @@ def probe(
     """Sends ``inputs`` (batch, ...) up R networks of one shape, and a cotangent down again.
 
     ``cotangent``: "gaussian" (N(0, 1), one per input, drawn from the R ``generators``) or "ones",
-    both of second moment 1 at the last hidden layer's z, where the head takes no part; or "loss": of
-    the summed cross-entropy, through the head, which needs ``labels`` (batch,).
+    both of second moment 1 at the last hidden layer's z, where the head takes no part; or "loss":
+    of the summed cross-entropy, through the head, which needs ``labels`` (batch,).
     ``histograms``: numbers of hidden layers.  ``progress(done, total)`` after each layer's step.
 
     Memory beyond the weights: what the backward pass needs of all layers where that is at most
@@ -257,7 +266,7 @@ def probe(
         signal, kept = run.climb(signal, rows, keep=rows is segments[-1], record=True)
 
     if has_head:
-        down = run.through_head(kept[-1], labels)
+        down = run.through_head(signal, kept[-1], labels)
     else:
         down = _entering_cotangent(cotangent, kept[-1].mantissa, generators)
     down = record_cotangent(columns, depth, down)
@@ -265,6 +274,9 @@ def probe(
         if rows is not segments[-1]:
             _, kept = run.climb(start, rows, keep=True, record=False)
         down = run.descend(down, rows, kept)
+
+    if cotangent == "ones":
+        _forget_lost_variance(run, columns)
 
     layers: list[list[nn.Module] | None] = [None, *(run.layers(r) for r in range(1, depth + 1))]
     paths = ["input", *(stack[0].path for stack in run.stacks)]

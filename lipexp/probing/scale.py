@@ -28,11 +28,16 @@ def power(exponent: np.ndarray, like: Tensor) -> Tensor:
 
 
 def rms(x: Tensor) -> np.ndarray:
-    """Root mean square over all axes but the first, (R,)."""
+    """Root mean square over all axes but the first, (R,), also where squares leave the range."""
     axes = tuple(range(1, x.dim()))
-    return torch.linalg.vector_norm(x, dim=axes).cpu().numpy().astype(np.float64) / math.sqrt(
-        x[0].numel()
-    )
+    size = torch.linalg.vector_norm(x, dim=axes).cpu().numpy().astype(np.float64)
+    tiny = torch.finfo(x.dtype).tiny
+    if not ((size > tiny**0.45) & (size < tiny**-0.45)).all():
+        top = torch.linalg.vector_norm(x, math.inf, dim=axes, keepdim=True)
+        scale = torch.where((top > 0) & (top < math.inf), top, 1.0)
+        size = torch.linalg.vector_norm(x / scale, dim=axes).double() * scale.flatten().double()
+        size = size.cpu().numpy()
+    return size / math.sqrt(x[0].numel())
 
 
 def drift(size: np.ndarray, dtype: torch.dtype) -> np.ndarray | None:
@@ -73,4 +78,6 @@ def deviation_over_inputs(x: Tensor, size: np.ndarray) -> np.ndarray:
     variance = size**2 - rms(centre) ** 2
     if (variance > 1e-4 * size**2).all():
         return np.sqrt(variance)
-    return rms(x - centre)
+    # From input 0, so that inputs which are all equal have a deviation of exactly 0.
+    apart = x - x[:, :1]
+    return rms(apart - apart.mean(dim=1, keepdim=True))

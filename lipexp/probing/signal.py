@@ -22,6 +22,8 @@ from lipexp.probing.scale import (
     rms,
 )
 
+LOWEST = -400  # the exponent of a signal to which a bias of ordinary size is added
+
 
 def at_scale(activation: Activation, exponent: np.ndarray, like: Tensor) -> Activation:
     """The activation as it acts on mantissas of that exponent."""
@@ -56,8 +58,9 @@ class Plain:
         mantissa = affine(self.mantissa, weight, bias, self.exponent)
         return Plain(mantissa, self.exponent, self.size)
 
-    def activated(self, activation: Activation) -> Plain:
-        phi = at_scale(activation, self.exponent, self.mantissa)
+    def activated(self, activation: Activation, shift: np.ndarray | float = 0.0) -> Plain:
+        """phi behind a scale of 2^shift: phi(2^shift x) / 2^shift."""
+        phi = at_scale(activation, self.exponent + shift, self.mantissa)
         return Plain(phi(self.mantissa), self.exponent, self.size)
 
     def minus(self, other: Plain) -> Plain:
@@ -98,13 +101,15 @@ class Referenced:
         return Referenced(reference, deviation, exponent, lag, size, total)
 
     def affine(self, weight: Tensor, bias: Tensor | None) -> Referenced:
+        if bias is not None and (self.exponent < LOWEST).any():
+            return self._lifted().affine(weight, bias)
         return self._with(
             affine(self.reference, weight, bias, self.exponent),
             affine(self.deviation, weight, None, self.exponent),
         )
 
-    def activated(self, activation: Activation) -> Referenced:
-        phi = at_scale(activation, self.exponent, self.reference)
+    def activated(self, activation: Activation, shift: np.ndarray | float = 0.0) -> Referenced:
+        phi = at_scale(activation, self.exponent + shift, self.reference)
         ratio = power(self.lag, self.reference)
         return self._with(
             phi(self.reference), phi.difference(self.reference, self.deviation, ratio)
@@ -112,6 +117,13 @@ class Referenced:
 
     def minus(self, other: Referenced) -> Referenced:
         return self._with(self.reference - other.reference, self.deviation - other.deviation)
+
+    def _lifted(self) -> Referenced:
+        """The same signal with exponents of at least LOWEST, for a bias to be added to it."""
+        exponent = np.maximum(self.exponent, LOWEST)
+        reference = self.reference * power(self.exponent - exponent, self.reference)
+        lag = self.lag + self.exponent - exponent
+        return Referenced(reference, self.deviation, exponent, lag, self.size)
 
     def _with(self, reference: Tensor, deviation: Tensor) -> Referenced:
         return Referenced(reference, deviation, self.exponent, self.lag, self.size)

@@ -22,22 +22,21 @@ from lipexp.probing.signal import Signal, affine, at_scale
 
 
 def log10_mean_square(x: Tensor) -> np.ndarray:
-    """log10 of the mean of x^2 over all axes but the first, safe where squares leave the range."""
-    x = x.detach()
-    size = rms(x)
-    if ((size > 1e-140) & (size < 1e140)).all():
-        return log10_square(size, 0.0)
-    top = x.abs().amax(dim=tuple(range(1, x.dim())), keepdim=True)
-    scale = torch.where(top > 0, top, torch.ones_like(top))
-    return log10_square(rms(x / scale), 0.0) + log10_square(scale.flatten().cpu().numpy(), 0.0)
+    """log10 of the mean of x^2 over all axes but the first, (R,)."""
+    return log10_square(rms(x.detach()), 0.0)
 
 
 def largest_singular_value(weight: Tensor) -> np.ndarray:
     """The exact l2 norm of matrices (R, out, in), by eigenvalues of the smaller Gram matrix."""
     weight = weight.detach().double()
+    top = torch.linalg.vector_norm(weight, float("inf"), dim=(1, 2), keepdim=True)
+    within = (top == 0) | ((top > 1e-140) & (top < 1e140))  # squares stay in range
+    scale = torch.where(within, 1.0, top)
+    weight = weight / scale
     if weight.shape[1] < weight.shape[2]:
         weight = weight.mT
-    return torch.linalg.eigvalsh(weight.mT @ weight)[:, -1].clamp(min=0).sqrt().cpu().numpy()
+    squares = torch.linalg.eigvalsh(weight.mT @ weight)[:, -1].clamp(min=0)
+    return (squares.sqrt() * scale.flatten()).cpu().numpy()
 
 
 def _stacked(tensors: Sequence[Tensor]) -> Tensor:
@@ -75,9 +74,9 @@ class Step:
 
     def __init__(self, layers: Sequence[FreeWeightModule], *, gradients: bool):
         self.layers = layers
+        self.bias = _stacked_bias(layers)
         with torch.set_grad_enabled(gradients):
             self._effective()
-        self.bias = _stacked_bias(layers)
 
     def _effective(self) -> None:
         raise NotImplementedError
@@ -130,23 +129,29 @@ class AffineStep(Step):
 
 
 class ResidualStep(Step):
-    """y = x - G phi(A x + b)."""
+    """y = x - outer phi_c(inner x + bias): see lipexp.layers.base.Branch."""
 
     def _effective(self) -> None:
-        inner, outer = zip(*(layer.branch() for layer in self.layers), strict=True)
-        self.inner, self.outer = _stacked(inner), _stacked(outer)
+        branches = [layer.branch() for layer in self.layers]
+        self.inner = _stacked([branch.inner for branch in branches])
+        self.outer = _stacked([branch.outer for branch in branches])
+        scales = torch.stack([branch.scale for branch in branches])
+        self.shift = np.log2(scales.detach().double().cpu().numpy())  # whole numbers
         self.activation: Activation = self.layers[0].activation
+        if self.bias is not None:
+            self.bias = _stacked([branch.bias for branch in branches]).detach()[:, None]
 
     def up(self, signal):
         before = signal.affine(self.inner.detach(), self.bias)
-        branch = before.activated(self.activation).affine(self.outer.detach(), None)
+        after = before.activated(self.activation, self.shift)
+        branch = after.affine(self.outer.detach(), None)
         return signal.minus(branch), self.activation.active_fraction(before.full())
 
     def down(self, cotangent, x, exponent):
         before = affine(x, self.inner.detach(), self.bias, exponent)
-        after = at_scale(self.activation, exponent, x)(before)
+        after = at_scale(self.activation, exponent + self.shift, x)(before)
         inside = cotangent.negated().through(self.outer.detach())
-        inside = inside.pulled_back(self.activation, before, exponent)
+        inside = inside.pulled_back(self.activation, before, exponent + self.shift)
         moment = self._free_gradient(
             [self.inner, self.outer],
             [inside.full().mT @ x, -(cotangent.full().mT @ after)],

@@ -12,12 +12,14 @@ from typing import Any
 
 import pandas as pd
 import yaml
+from filelock import FileLock, Timeout
 
 from lipexp.config import GROUPS, KEYS, NOT_IDENTITY, flatten
 from lipexp.errors import UserError
 from lipexp.registry import nearest
 
-DONE, UNFINISHED, FAILED, UNREADABLE = "done", "unfinished", "failed", "unreadable"
+DONE, RUNNING, UNFINISHED = "done", "running", "unfinished"
+FAILED, UNREADABLE = "failed", "unreadable"
 
 # The first columns of the table of runs; the keys of an init follow it, other settings come behind.
 LEADING = (
@@ -50,9 +52,10 @@ def collect(folder: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """(runs, layers) of every run at or below ``folder``, sorted by name.
 
     ``runs``: name, status, the settings (a choice's keys as ``init.beta``), the headline numbers of
-    summary.json; missing where a run has none.  Status: done; unfinished, under way or interrupted;
-    failed, log.txt holds a trace of this attempt; unreadable, a file is missing or broken, which is
-    no error.  ``layers``: every layers.csv, the run's name in a first column ``run``.
+    summary.json; missing where a run has none.  Status: done; running, a process holds its folder;
+    unfinished, interrupted; failed, log.txt holds a trace of this attempt; unreadable, a file is
+    missing or broken, which is no error.  ``layers``: every layers.csv, the run's name in a first
+    column ``run``.
     Files may come and go meanwhile: each is read once, and summary.json, written last, first.
     """
     found = [_read(path) for path in _folders(Path(folder))]
@@ -76,6 +79,17 @@ def group(runs: pd.DataFrame, by: Sequence[str], metric: str) -> pd.DataFrame:
     grouped = finished.groupby(list(by), dropna=False)[metric].agg(["mean", "std", "count"])
     names = {"std": "standard_deviation", "count": "n"}
     return grouped.reset_index().rename(columns=names)
+
+
+def pooled(runs: pd.DataFrame, by: Sequence[str], metric: str) -> list[str]:
+    """The settings in which runs that ``group`` puts together differ, the seed aside.
+
+    A mean over such runs is of unlike things.  Raises UserError as `with_metric` does.
+    """
+    finished = with_metric(runs, metric)
+    groups = finished.groupby(list(by), dropna=False)
+    settings = [key for key in finished if is_setting(key) and key not in ("seed", *by)]
+    return [key for key in settings if (groups[key].nunique() > 1).any()]
 
 
 def with_metric(runs: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -137,10 +151,11 @@ def _read(folder: Path) -> _Run | None:
     run = _Run(folder.resolve().name)
     try:
         run.settings = _settings(folder / "config.yaml")
+        held = _is_held(folder)  # asked first: a run that ends meanwhile is done, not unfinished
         summary = _summary(folder / "summary.json")
         run.layers = _layers(folder / "layers.csv")
         if summary is None:
-            run.status = FAILED if _has_failed(folder) else UNFINISHED
+            run.status = FAILED if _has_failed(folder) else RUNNING if held else UNFINISHED
         elif run.layers is None:
             raise ValueError("layers.csv is missing")
         else:
@@ -149,6 +164,23 @@ def _read(folder: Path) -> _Run | None:
         if not folder.is_dir():
             return None
     return run
+
+
+def _is_held(folder: Path) -> bool:
+    """A process holds the lock of a run under way; that of a killed one is there, but free.
+
+    False where there is no lock, or where it cannot be told: in a folder of somebody else's.
+    """
+    lock = folder / ".lock"
+    if not lock.exists():
+        return False
+    try:
+        with FileLock(lock, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:
+        return False
 
 
 def _settings(path: Path) -> dict[str, Any]:

@@ -116,8 +116,8 @@ def digest(folder: Path, *, notes: Sequence[str] = ()) -> str:
         data += f" (not the published files: fingerprint {summary['dataset_fingerprint']})"
     lines = [
         f"{summary['name']}",
-        f"{plural(summary['replicates'], 'network')}, {plural(summary['batch'], 'input')} of {data},"
-        f" {summary['dtype']}, {summary['device']}, {summary['seconds']:.1f} s",
+        f"{plural(summary['replicates'], 'network')}, {plural(summary['batch'], 'input')} of "
+        f"{data}, {summary['dtype']}, {summary['device']}, {summary['seconds']:.1f} s",
         "log10 of mean squares over inputs and units; forward: signal z, backward: its gradient",
         "",
         layer_table(folder, summary["depth"]),

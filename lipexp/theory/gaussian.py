@@ -49,6 +49,16 @@ def _scale(d: int, n: int) -> float:
     return 1 / (np.sqrt(d) + (n - 1) * np.sqrt(2 / np.pi))
 
 
+def overlap_nodes(d: int, overlaps: int) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes t and weights w with sum w f(t) = int_0^inf f(t) E exp(-t H) dt.
+
+    H is the sum of so many |g_k|, g_k standard normal; f decays like exp(-t sqrt d).
+    """
+    scale = _scale(d, overlaps + 1)
+    t = _T * scale
+    return t, _DT * scale * np.exp(overlaps * _log_erfcx(t / _ROOT2))
+
+
 @lru_cache(maxsize=4096)
 def gaussian_weight_variance(*, fan_in: int, fan_out: int) -> float:
     """Mean square of an entry of an AOL weight with iid Gaussian free weights of any scale.
@@ -69,10 +79,8 @@ def gaussian_weight_variance(*, fan_in: int, fan_out: int) -> float:
     if n == 1 or d == 1:
         return 1 / (d * n)
     r, weights = chi_nodes(d)
-    t = _T * _scale(d, n)
-    tilted_mean = np.exp(-np.outer(t, r)) @ (weights * r)
-    overlaps = np.exp((n - 1) * _log_erfcx(t / _ROOT2))
-    return float(np.sum(_DT * tilted_mean * overlaps) * _scale(d, n) / d)
+    t, overlaps = overlap_nodes(d, n - 1)
+    return float(overlaps @ np.exp(-np.outer(t, r)) @ (weights * r) / d)
 
 
 @lru_cache(maxsize=1024)

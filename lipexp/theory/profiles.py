@@ -15,13 +15,15 @@ from lipexp.theory.gaussian import check_sizes
 from lipexp.theory.steps import feedforward_steps, residual_block_steps
 from lipexp.theory.weights import rescales_rows
 
+COTANGENTS = ("gaussian", "ones", "loss")
+
 
 @dataclass(frozen=True)
 class Profile:
     """Laws of a network with L layers: float64 arrays of length L + 1, log10, NaN without a law.
 
     Index l is the output z_l of layer l before its activation (of block l), 0 the input of layer 1.
-    Gradients are of a cotangent that enters at z_L with unit second moment, independent of z_L.
+    Gradients are of a cotangent that enters at z_L with unit second moment (see `profile`).
     ``typical`` is the mean of the logarithm, the others the logarithm of the mean over networks.
     ``law`` says in one line which law it is.
     """
@@ -82,6 +84,7 @@ def profile(
     slope: float = LEAKY_SLOPE,
     init_variance: float | None = None,
     between: str = "identity",
+    cotangent: str = "gaussian",
 ) -> Profile:
     """The laws of a network with layer widths (n_0, ..., n_L); layer l maps n_(l-1) to n_l.
 
@@ -95,14 +98,22 @@ def profile(
     ``input_variance`` (default: ``input_second_moment``) is the variance of z_0 over inputs, mean
     over units; behind layer 1 it has a law for linear networks, and under a bias for small
     deviations, which lose what a zero-bias signal loses.
+    ``cotangent``: "gaussian" and "ones" enter at z_L independent of it, "loss" has passed the slopes
+    of the activation behind layer L.  They differ where the weights are the identity and every layer has
+    the same mask: (1 + a^(2k))/2 against (1 + a^(2(k+1)))/(1 + a^2), k layers before z_L, slope a.
 
     Names that lipexp does not have give NaN, never an error.  Raises ValueError for fewer than two
-    widths, widths below 1, unequal widths of residual blocks, and negative or infinite moments.
+    widths, widths below 1, unequal widths of residual blocks, negative or infinite moments, and a
+    cotangent that is none of these.
     Source: arXiv 2503.00240 and NOTES.md.
     """
     if len(widths) < 2:
         raise ValueError(f"widths must hold at least 2 sizes. Got {tuple(widths)} instead.")
     check_sizes(width=min(widths))
+    if cotangent not in COTANGENTS:
+        raise ValueError(
+            f"cotangent must be one of {', '.join(COTANGENTS)}. Got {cotangent!r} instead."
+        )
     start = _moment_log10("input_second_moment", input_second_moment)
     start_variance = start
     if input_variance is not None:
@@ -115,7 +126,14 @@ def profile(
         )
     else:
         steps = feedforward_steps(
-            model, init, activation, widths, rows=rows, init_variance=init_variance, **options
+            model,
+            init,
+            activation,
+            widths,
+            rows=rows,
+            init_variance=init_variance,
+            masked=cotangent == "loss",
+            **options,
         )
     added = _bias_log10(bias, widths, rows) if biased else None
     backward = steps.backward[:, ::-1]

@@ -15,6 +15,7 @@ from lipexp.theory.residual import residual_steps
 from lipexp.theory.weights import GAUSSIAN_INITS, IID_INITS, Shape, WeightLaw, weight_law
 
 _NAN = math.nan
+_IID_LINE = "law of iid weights of the init's variance, exact in expectation"
 _LINEAR = ActivationLaw(1.0, residual=True)  # stands for "no activation here"
 
 
@@ -50,8 +51,12 @@ def feedforward_steps(
     rows: bool | str,
     q: str,
     init_variance: float | None,
+    masked: bool,
 ) -> Steps:
-    """Layers that map z_(l-1) to W_l phi(z_(l-1)) + b_l; there is no phi in front of layer 1."""
+    """Layers that map z_(l-1) to W_l phi(z_(l-1)) + b_l; there is no phi in front of layer 1.
+
+    ``masked``: the cotangent at z_L has passed the activation behind layer L on its way there.
+    """
     pairs = list(pairwise(widths))
     found = {
         (n, d): weight_law(
@@ -67,7 +72,7 @@ def feedforward_steps(
         return _unknown(log10_weights, what)
     shape = found[pairs[0]].shape
     if shape is Shape.IDENTITY and _identity_has_gains(pairs, phi, biased):
-        forward, backward = _identity_gains(pairs, phi)
+        forward, backward = _identity_gains(pairs, phi, masked)
     elif all(has_gain(weight, phi) for weight in found.values()):
         forward, backward = (_gains(pairs, found, phi, way) for way in (False, True))
     else:
@@ -110,17 +115,18 @@ def _identity_has_gains(pairs: list[tuple[int, int]], phi: ActivationLaw, biased
 
 
 def _identity_gains(
-    pairs: list[tuple[int, int]], phi: ActivationLaw
+    pairs: list[tuple[int, int]], phi: ActivationLaw, masked: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """On an input symmetric about 0, z_l keeps (1 + a^(2(l-1)))/2 of z_1, a the slope.
 
-    Backward in the same way from z_L on; not where layer 1 widens, whose added units may be dead.
+    Backward in the same way from z_L on, one application later if ``masked``: the first mask is the
+    one it has met.  Not where layer 1 widens, whose added units may be dead.
     """
-    kept = [math.log10(phi.iterated_second_moment(times)) for times in range(len(pairs))]
-    steps = np.diff(kept)
+    kept = [math.log10(phi.iterated_second_moment(times)) for times in range(len(pairs) + 1)]
+    steps, masked_steps = np.diff(kept)[:-1], np.diff(kept)[1:]
     fan_in, fan_out = pairs[0]
     forward = np.concatenate([[math.log10(fan_in / fan_out)], steps])
-    backward = np.concatenate([[0.0], steps[::-1]])
+    backward = np.concatenate([[0.0], (masked_steps if masked else steps)[::-1]])
     if fan_in != fan_out:
         backward[:] = _NAN
     return np.array([forward, forward]), np.array([backward, backward])
@@ -180,7 +186,7 @@ def _iid_line(init: str) -> str:
         return "Gaussian law, in expectation"
     return (
         "Gaussian law, used for any iid symmetric init (the scale cancels; at width 64 within "
-        "0.2 % for uniform and laplace, 4 % for gnd beta=0.5)"
+        "0.2 % for uniform and laplace, 4 % for gnd beta=0.5, more for heavier tails)"
     )
 
 
@@ -188,7 +194,8 @@ def _law_line(shape: Shape, init: str, phi: ActivationLaw, biased: bool) -> str:
     line = {
         Shape.RESCALED: _iid_line(init),
         Shape.RANDOM_Q: _iid_line(init) + ", random q (no closed form for a typical network)",
-        Shape.IID: "law of iid weights of the init's variance, exact in expectation",
+        Shape.GAUSSIAN: _IID_LINE,
+        Shape.IID: _IID_LINE + " (no closed form for a typical network)",
         Shape.HAAR: "Haar law, in expectation",
         Shape.IDENTITY: "identity layers, exact for an input symmetric about 0",
     }[shape]

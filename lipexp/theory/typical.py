@@ -47,10 +47,11 @@ def mask_spread(units: int, slope: float) -> float:
 def row_spread(shape: Shape, *, into: int, out_of: int) -> float | None:
     """E ln |W x|^2 - ln E |W x|^2, W into x out_of and x fixed; None where no form is known.
 
-    iid: |W x|^2 is chi-squared with ``into`` degrees (exact for Gaussian entries).  Haar: the share
-    of a sphere that a projection keeps, Beta(into/2, (out_of-into)/2); 0 where it keeps all.
+    Gaussian entries: |W x|^2 is chi-squared with ``into`` degrees.  Other iid entries have no form:
+    their kurtosis enters through x, at the order of the spread itself.  Haar: the share of a
+    sphere that a projection keeps, Beta(into/2, (out_of-into)/2); 0 where it keeps all.
     """
-    if shape in (Shape.IID, Shape.RESCALED):
+    if shape in (Shape.GAUSSIAN, Shape.RESCALED):
         return float(psi(into / 2) - math.log(into / 2))
     if shape is Shape.HAAR:
         if into >= out_of:

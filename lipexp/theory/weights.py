@@ -19,7 +19,8 @@ FEEDFORWARD_MODELS = (*AOL_MODELS, "linear", "orthogonal", "spectral")
 class Shape(Enum):
     """How the effective weight is distributed, apart from its size."""
 
-    IID = "iid entries"
+    GAUSSIAN = "iid Gaussian entries"
+    IID = "iid entries that are not Gaussian"
     RESCALED = "iid entries, rescaled by AOL"
     RANDOM_Q = "iid entries, rescaled by AOL with random q"
     HAAR = "Haar semi-orthogonal, or such a matrix rescaled by AOL"
@@ -91,5 +92,6 @@ def weight_law(
         if init_variance is None:
             init_variance = free_weight_variance(init, fan_in=fan_in, fan_out=fan_out)
         known = init_variance is not None and 0 < init_variance < math.inf
-        return WeightLaw(init_variance, Shape.IID) if known else None
+        shape = Shape.GAUSSIAN if init in GAUSSIAN_INITS else Shape.IID
+        return WeightLaw(init_variance, shape) if known else None
     return None

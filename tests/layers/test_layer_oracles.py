@@ -81,8 +81,8 @@ def test_q_of_700_either_way_overflows_nothing():
 def test_residual_sll_with_abs_inside_would_stretch_three_times_and_is_refused():
     with pytest.raises(UserError, match="activation=abs inside a residual layer"):
         SLLLinear(4, activation="abs")
-    inner, outer = SLLLinear(3, init="identity", dtype=torch.float64).branch()
-    stretch = torch.eye(3).double() - outer @ (-1.0 * inner)  # all slopes -1
+    branch = SLLLinear(3, init="identity", dtype=torch.float64).branch()
+    stretch = torch.eye(3).double() - branch.outer @ (-1.0 * branch.inner)  # all slopes -1
     assert exact_norm(stretch) == pytest.approx(3)
 
 

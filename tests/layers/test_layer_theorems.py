@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lipexp.errors import UserError
 from lipexp.inits import INITS
 from lipexp.layers import LAYERS
 from tests.strategies import (
@@ -78,6 +79,50 @@ def test_zero_weights_and_zero_rows_have_finite_gradients(choice):
         layer = make_layer(name, keys, 4, 4, weight)
         layer(torch.randn(3, 4, dtype=torch.float64)).square().sum().backward()
         assert bool(torch.isfinite(layer.free_weight.grad).all()), kill
+
+
+@every_layer
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("exponent", [-10, -14, -25, -40, -110, -200])
+def test_small_columns_have_finite_gradients(choice, dtype, exponent):
+    name, keys = choice
+    if dtype == torch.float32 and exponent < -40:
+        pytest.skip("not a float32 number")
+    weight = np.diag([1.0, 10.0**exponent])
+    for overlap in (0.0, 0.5):
+        weight[0, 1] = overlap * 10.0**exponent
+        layer = make_layer(name, keys, 2, 2, weight, dtype=dtype)
+        layer(torch.ones(1, 2, dtype=dtype)).sum().backward()
+        assert bool(torch.isfinite(layer.free_weight.grad).all())
+
+
+@pytest.mark.parametrize("name", ["sll", "sll_feedforward"])
+@pytest.mark.parametrize(("dtype", "spread"), [(torch.float32, 60.0), (torch.float64, 400.0)])
+def test_quotients_of_q_that_overflow_have_finite_gradients(name, dtype, spread):
+    weight = np.random.default_rng(0).standard_normal((3, 3))
+    layer = make_layer(name, {}, 3, 3, weight, dtype=dtype)
+    with torch.no_grad():
+        layer.log_q.copy_(torch.tensor([spread, -spread, 0.0]))
+    layer(torch.ones(1, 3, dtype=dtype)).sum().backward()
+    for parameter in layer.parameters():
+        assert parameter.grad is None or bool(torch.isfinite(parameter.grad).all())
+    assert exact_constant(layer) <= layer.lipschitz_bound() * (1 + 1e-6)
+
+
+@every_layer
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_parameter_that_is_not_finite_has_no_bound(choice, bad):
+    name, keys = choice
+    for which in ("weight", "bias", "log_q"):
+        layer = make_layer(name, keys, 3, 3, np.eye(3), np.zeros(3))
+        parameter = layer.free_weight if which == "weight" else getattr(layer, which, None)
+        if parameter is None:
+            continue
+        with torch.no_grad():
+            parameter.view(-1)[0] = bad
+        for tight in (False, True):
+            with pytest.raises(UserError, match="NaN or infinite"):
+                layer.lipschitz_bound(tight=tight)
 
 
 @pytest.mark.parametrize("name", ["aol", "sll_feedforward"])

@@ -79,6 +79,17 @@ def test_local_error_covers_the_rounding(choice, seed, exponent, bias_exponent, 
     )
 
 
+@pytest.mark.parametrize(
+    ("size", "signal"), [(1e-200, 1e-150), (1e-300, 1e-10), (1e-250, 1e-60), (1e-160, 1e-160)]
+)
+def test_local_error_of_a_residual_layer_covers_small_weights(size, signal):
+    layer = make_layer("sll", {}, 2, 2, size * np.eye(2))
+    x = torch.full((2,), signal, dtype=torch.float64)
+    error = distance(layer(x).detach(), exactly(layer, x))
+    assert error <= layer.local_error(x, signal * 2**0.5 * (1 + 1e-15))
+    assert float(layer(x)[0].detach()) == pytest.approx(-signal)  # W = I turns positive inputs
+
+
 def test_local_error_covers_products_that_underflow():
     # 2^-540 x 2^-540 is below the smallest float64; the exact product is not 0.
     layer = make_layer("linear", {}, 1, 1, np.array([[2.0**-540]]))

@@ -38,16 +38,53 @@ def bars(figure):
 
 def test_a_group_is_a_line_through_the_means_over_seeds():
     drawn = lines(decay.decay(runs(TWO_MODELS)))
-    assert list(drawn) == ["aol, normal", "sll, normal"]
-    assert drawn["aol, normal"].tolist() == [[10, 30], [pytest.approx(-1.1), -1.1]]
+    assert list(drawn) == ["aol, normal, n = 1–2 runs", "sll, normal"]
+    assert drawn["aol, normal, n = 1–2 runs"].tolist() == [[10, 30], [pytest.approx(-1.1), -1.1]]
     assert drawn["sll, normal"].tolist() == [[10, 30], [-0.1, -0.1]]
 
 
 def test_bars_are_one_standard_deviation_and_none_for_one_run():
     deviation = 0.2 / np.sqrt(2)  # of -1.0 and -1.2, with n - 1
-    first, second, *_ = bars(decay.decay(runs(TWO_MODELS)))
-    assert first == pytest.approx((-1.1 - deviation, -1.1 + deviation))
-    assert second == (-1.1, -1.1)
+    figure = decay.decay(runs(TWO_MODELS))
+    assert bars(figure) == [pytest.approx((-1.1 - deviation, -1.1 + deviation))]
+    caps = [line for line in figure.axes[0].get_lines() if line.get_marker() in (2, 3, "_")]
+    assert all(line.get_xdata().tolist() == [10] for line in caps)
+
+
+def test_a_marker_stands_exactly_at_its_depth():
+    axes = decay.decay(runs([(m, d, 64, -1.0) for m in "abcdefgh" for d in (10, 1000)])).axes[0]
+    for line in axes.get_lines():
+        assert line.get_xdata().tolist() == [10, 1000]
+        assert line.get_transform() == axes.transData
+
+
+@pytest.mark.parametrize(
+    ("seeds", "label"),
+    [
+        ((0, 1, 2, 0, 1, 2), "aol, normal, n = 3 seeds"),
+        ((0, 0, 0, 0, 1, 2), "aol, normal, n = 3 runs"),
+    ],
+)
+def test_a_label_says_how_many_seeds_or_runs_a_marker_is_of(seeds, label):
+    frame = runs([("aol", d, 64, -1.0) for d in (10, 10, 10, 30, 30, 30)], seed=seeds)
+    assert list(lines(decay.decay(frame))) == [label]
+
+
+@pytest.mark.parametrize(
+    ("metric", "words"),
+    [
+        (METRIC, ("decay of the signal per layer", "log₁₀")),
+        (f"predicted_{METRIC}", ("decay of the signal per layer, law", "log₁₀")),
+        (f"predicted_typical_{METRIC}", ("decay of the signal per layer, typical law", "log₁₀")),
+        ("cra_36/255", ("cra 36/255", "")),
+    ],
+)
+def test_a_metric_is_written_in_words(metric, words):
+    assert decay.in_words(metric) == words
+    figure = decay.decay(runs(TWO_MODELS).rename(columns={METRIC: metric}), metric=metric)
+    what, unit = words
+    assert figure.get_suptitle() == f"{what} against depth"
+    assert figure.axes[0].get_ylabel().replace("\n", " ") == (f"{what}, {unit}" if unit else what)
 
 
 def test_the_y_axis_holds_every_bar():
@@ -80,7 +117,24 @@ def test_the_typical_law_goes_before_the_law_in_expectation():
         [-1.5, -1.5],
         [-1.0, -1.0],
     ]
-    assert "law" in lines(figure)
+    assert "law or typical law" in lines(figure)
+
+
+def test_the_legend_calls_the_typical_law_by_its_name():
+    for prefix, name in (("predicted_typical_", "typical law"), ("predicted_", "law")):
+        figure = decay.decay(runs(TWO_MODELS, **{f"{prefix}{METRIC}": -1.0}))
+        assert list(lines(figure))[-1] == name
+
+
+def test_laws_are_never_averaged():
+    law = [-1.0, 0.0, -1.0, -0.1, -0.1 - 1e-5]  # the last two, of one law, are at two depths
+    figure = decay.decay(runs(TWO_MODELS, **{f"predicted_typical_{METRIC}": law}))
+    shown = [line for line in figure.axes[0].get_lines() if len(line.get_xdata())]
+    dashed = [line.get_ydata().tolist() for line in shown if line.get_linestyle() == "--"]
+    assert dashed == [[-0.1, -0.1 - 1e-5]]
+    dashes = [line for line in shown if line.get_marker() == "_" and line.get_markersize() == 9]
+    assert [line.get_ydata()[1].item() for line in dashes] == [-1.0]
+    assert np.isnan(dashes[0].get_ydata()[0])
 
 
 def test_a_law_that_only_some_runs_of_a_mean_have_is_not_drawn():
@@ -128,7 +182,10 @@ def test_labels_name_keys_but_not_choices_and_skip_what_is_missing():
 
 def test_a_missing_key_is_a_group_of_its_own():
     frame = runs(TWO_MODELS, **{"init.beta": [0.5] * 3 + [np.nan] * 2})
-    assert list(lines(decay.decay(frame, by=("init.beta",)))) == ["init.beta 0.5", "no init.beta"]
+    assert list(lines(decay.decay(frame, by=("init.beta",)))) == [
+        "init.beta 0.5, n = 1–2 runs",
+        "no init.beta",
+    ]
 
 
 def test_the_legend_names_a_few_of_many_groups():

@@ -41,14 +41,14 @@ def lines(figure):
 
 
 def test_the_measured_line_starts_at_the_input_and_ends_at_the_last_layer():
-    x, y = lines(layers.forward(table(depth=4), "t"))["measured"]
+    x, y = lines(layers.forward(table(depth=4), "t"))["signal z, measured"]
     assert x.tolist() == [0, 1, 2, 3, 4]
     assert y.tolist() == [0, -1, -2, -3, -4]
 
 
 def test_replicates_are_averaged_in_the_logarithm_and_drawn_one_by_one():
     figure = layers.forward(table(depth=2, replicates=3), "t")
-    _, y = lines(figure)["measured, 3 networks"]
+    _, y = lines(figure)["signal z, measured, 3 networks"]
     assert y.tolist() == [1, 0, -1]
     singles = [path[:, 1].tolist() for path in figure.axes[0].collections[0].get_segments()]
     assert singles == [[0, -1, -2], [1, 0, -1], [2, 1, 0]]
@@ -57,7 +57,7 @@ def test_replicates_are_averaged_in_the_logarithm_and_drawn_one_by_one():
 def test_a_variance_that_is_the_second_moment_is_not_drawn_twice():
     same = table()
     apart = table(log10_variance=table()["log10_second_moment"] - 0.5)
-    assert list(lines(layers.forward(same, "t"))) == ["measured"]
+    assert list(lines(layers.forward(same, "t"))) == ["signal z, measured"]
     _, y = lines(layers.forward(apart, "t"))["variance over inputs"]
     assert y.tolist() == [-0.5, -1.5, -2.5, -3.5, -4.5]
 
@@ -78,7 +78,7 @@ def test_both_laws_are_drawn_where_they_differ_and_one_where_they_agree(plot, qu
 def test_a_law_that_knows_its_start_alone_is_not_drawn():
     start = table(depth=9)["layer"].map({0: 0.0, 1: -1.0})
     figure = layers.forward(table(depth=9, predicted_log10_second_moment=start), "t")
-    assert list(lines(figure)) == ["measured"]
+    assert list(lines(figure)) == ["signal z, measured"]
 
 
 def test_the_weight_gradient_begins_at_layer_1():
@@ -87,9 +87,75 @@ def test_the_weight_gradient_begins_at_layer_1():
     assert y[1:].tolist() == [-4] * 4
 
 
+def weights_at(value, rate):
+    """The picture of networks whose weight gradients all are 10^value."""
+    frame = table(rate=rate, depth=4)
+    frame.loc[frame["layer"] > 0, "log10_weight_gradient_second_moment"] = value
+    return layers.backward(frame, "t")
+
+
+@pytest.mark.parametrize(
+    ("value", "rate", "label", "shown"),
+    [
+        (-9.5, -1.0, "∂/∂W, measured", True),  # 1.375 of the 4 decades below them
+        (-10.5, -1.0, "∂/∂W near 1e-10, not shown", False),
+        (6.5, -1.0, "∂/∂W near 1e+6, not shown", False),
+        (-1178.0, -1.0, "∂/∂W near 1e-1178, not shown", False),
+        (2.3, 0.0, "∂/∂W, measured", True),  # nothing of a flat line can be squeezed
+        (-3.1, 0.0, "∂/∂W near 1e-3, not shown", False),
+    ],
+)
+def test_a_weight_gradient_far_off_is_told_and_not_shown(value, rate, label, shown):
+    figure = weights_at(value, rate)
+    assert label in lines(figure)
+    low, high = figure.axes[0].get_ylim()
+    assert (low < value < high) == shown
+    assert low < min(0, 4 * rate)
+    assert high > 0
+
+
+def test_a_weight_gradient_beneath_the_gradient_is_told_and_drawn_thin():
+    frame = table(depth=4)
+    near = frame["log10_gradient_second_moment"] + 0.03
+    frame["log10_weight_gradient_second_moment"] = near.where(frame["layer"] > 0)
+    figure = layers.backward(frame, "t")
+    assert "∂/∂W, beneath ∂/∂z" in lines(figure)
+    drawn = {line.get_label(): line for line in figure.axes[0].get_lines()}
+    weights, gradient = drawn["∂/∂W, beneath ∂/∂z"], drawn["∂/∂z, measured"]
+    assert weights.get_linewidth() < gradient.get_linewidth()
+    assert weights.get_zorder() < gradient.get_zorder()
+
+
+def test_a_weight_gradient_alone_is_drawn(tmp_path):
+    frame = table().assign(log10_gradient_second_moment=np.nan)
+    frame["log10_weight_gradient_second_moment"] = -1.0
+    figure = layers.backward(frame, "t")
+    assert "∂/∂W, measured" in lines(figure)
+    style.save(figure, tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("note", ["", "4 networks, 1,000 inputs, float64, cpu"])
+@pytest.mark.parametrize("plot", ["forward", "backward", "histograms"])
+def test_a_note_stands_in_small_between_title_and_legend(plot, note):
+    what = [histogram(1, [1, 1])] if plot == "histograms" else table()
+    figure = getattr(layers, plot)(what, "a title", note=note)
+    notes = [text for text in figure.texts if text.get_text() == note and note]
+    assert len(notes) == bool(note)
+    figure.canvas.draw()
+    renderer = figure.canvas.get_renderer()
+    title = figure._suptitle.get_window_extent(renderer)
+    legend = figure.legends[0].get_window_extent(renderer)
+    assert figure.axes[0].get_window_extent(renderer).y1 < legend.y0 < legend.y1 <= title.y0
+    for text in notes:
+        box = text.get_window_extent(renderer)
+        assert legend.y1 <= box.y0 < box.y1 <= title.y0
+        assert text.get_fontsize() < figure._suptitle.get_fontsize()
+        assert 0 < box.x0 < box.x1 < figure.bbox.x1
+
+
 def test_the_head_is_a_marker_of_its_own():
     drawn = lines(layers.forward(table(depth=3, head=True), "t"))
-    assert drawn["measured"][0].tolist() == [0, 1, 2, 3]
+    assert drawn["signal z, measured"][0].tolist() == [0, 1, 2, 3]
     assert drawn["head"].T.tolist() == [[4, -4]]
 
 
@@ -98,7 +164,7 @@ def test_a_signal_that_dies_leaves_a_gap_that_the_legend_names(tmp_path):
     dead.loc[dead["layer"] > 3, "log10_second_moment"] = -np.inf
     dead["log10_variance"] = -np.inf
     figure = layers.forward(dead, "t")
-    _, y = lines(figure)["measured (0 at 4–6)"]
+    _, y = lines(figure)["signal z, measured (0 at 4–6)"]
     assert y[:4].tolist() == [0, -1, -2, -3]
     assert np.isnan(y[4:]).all()
     assert "variance over inputs" not in "".join(lines(figure))
@@ -129,7 +195,7 @@ def test_one_layer_can_be_drawn_with_ticks_at_0_and_1():
 def test_ten_thousand_layers_reach_minus_12000(tmp_path):
     deep = table(depth=10_000, rate=-1.2)
     figure = layers.forward(deep, "t")
-    assert lines(figure)["measured"][1][-1] == -12_000
+    assert lines(figure)["signal z, measured"][1][-1] == -12_000
     low, high = figure.axes[0].get_ylim()
     assert low < -12_000 < 0 < high
     style.save(figure, tmp_path / "a.png")
@@ -139,7 +205,7 @@ def test_ten_thousand_layers_reach_minus_12000(tmp_path):
 
 def test_of_a_training_the_last_epoch_is_drawn():
     epochs = pd.concat([table(rate=-1.0), table(rate=-2.0).assign(epoch=3)])
-    assert lines(layers.forward(epochs, "t"))["measured"][1][-1] == -8
+    assert lines(layers.forward(epochs, "t"))["signal z, measured"][1][-1] == -8
 
 
 def histogram(layer, counts, edges=None):

@@ -120,6 +120,81 @@ def test_loss_enters_through_the_head(model):
     assert found["log10_second_moment"][-1, 0] == pytest.approx(second, abs=1e-10)
 
 
+def test_the_heads_variance_over_inputs_goes_on_from_the_last_layers():
+    plan = {"depth": 60, "width": 8, "input_shape": (8,), "classes": 3, "bias": "corrected"}
+    labels = torch.arange(20) % 3
+    found = probe(networks(**plan), inputs(20, 8), cotangent="loss", labels=labels).columns
+    last, head = found["log10_variance"][-2:, 0]
+    assert last < -40
+    assert last - 2.5 < head < last
+
+
+def test_a_bias_that_stands_at_the_end_alone_is_the_end(classes=3):
+    (network,) = networks(depth=300, width=24, input_shape=(24,), classes=classes)
+    with torch.no_grad():
+        list(network.hidden_layers())[-1].layer.bias.fill_(1.0)
+        network.head.bias.fill_(1.0)
+    labels = torch.arange(20) % classes
+    found = probe([network], inputs(20, 24), cotangent="loss", labels=labels).columns
+    assert found["log10_second_moment"][-3, 0] < -200
+    assert found["log10_second_moment"][-2, 0] == pytest.approx(0, abs=1e-12)
+    assert np.isfinite(found["log10_variance"]).all()
+    assert found["log10_variance"][-2, 0] < -200
+
+
+@pytest.mark.parametrize("bias", ["zero", "default"])
+@pytest.mark.parametrize("scale", [1e-200, 1e3, 1e200])
+def test_inputs_of_any_size_pass_a_bounded_activation(bias, scale):
+    (network,) = networks(activation="tanh", bias=bias)
+    found = probe([network], scale * inputs(), generators=generators()).columns
+    for column, values in found.items():
+        assert not np.isnan(values[1:]).any(), column
+    ratio = plain(network, scale * inputs(), gaussian_cotangent((7, 6))) if scale == 1e3 else None
+    if ratio:
+        np.testing.assert_allclose(
+            found["log10_variance"][:, 0], ratio["log10_variance"], atol=1e-9
+        )
+
+
+@pytest.mark.parametrize(
+    ("alpha", "dtype"),
+    [
+        (1e200, torch.float64),
+        (1e-170, torch.float64),
+        (1e18, torch.float32),
+        (1e-22, torch.float32),
+    ],
+)
+def test_weights_whose_squares_leave_the_range_are_measured(alpha, dtype):
+    def of(size, kind):
+        keys = {"alpha": size, "beta": 2.0}
+        plan = Blueprint(
+            model="linear", depth=3, width=6, input_shape=(6,), init="gnd", init_keys=keys
+        )
+        network = mlp(plan, seed=0, dtype=kind)
+        return probe([network], inputs().to(kind), generators=generators()).columns
+
+    found, unit = of(alpha, dtype), of(1.0, torch.float64)
+    decades = 2 * np.log10(alpha)
+    tolerance = 1e-9 if dtype == torch.float64 else 1e-4
+    for column, factor in (
+        ("log10_second_moment", np.arange(4)),
+        ("log10_gradient_second_moment", np.arange(3, -1, -1)),
+        ("log10_weight_variance", np.ones(4)),
+    ):
+        expected = unit[column][:, 0] + factor * decades
+        np.testing.assert_allclose(found[column][:, 0], expected, atol=tolerance, err_msg=column)
+    norm = unit["operator_norm"][1:, 0] * alpha
+    np.testing.assert_allclose(found["operator_norm"][1:, 0], norm, rtol=1e-6)
+
+
+def test_inputs_that_are_all_equal_have_no_variance_at_all():
+    same = inputs(1).expand(7, 6)
+    for bias in ("zero", "normal"):
+        found = probe(networks(bias=bias), same, generators=generators()).columns
+        assert (found["log10_variance"] == -np.inf).all()
+
+
 def test_loss_without_classes_is_one_line():
     with pytest.raises(UserError, match="needs a data set with classes"):
         probe(networks(), inputs(), cotangent="loss")
@@ -257,6 +332,17 @@ def test_ones_under_a_bias_lose_their_variance_over_inputs_exactly():
     ).columns
     assert found["log10_gradient_variance"][-20, 0] == -np.inf
     assert np.isfinite(found["log10_gradient_variance"][1, 0])
+
+
+def test_variance_of_equal_cotangents_is_left_out_where_rounding_has_taken_it():
+    found = probe(
+        networks(bias="normal", activation="tanh", depth=60, width=16, input_shape=(16,)),
+        inputs(50, 16),
+        cotangent="ones",
+    ).columns["log10_gradient_variance"]
+    assert np.isnan(found[40:60]).all()
+    assert found[60, 0] == -np.inf
+    assert np.isfinite(found[0, 0])
 
 
 def test_second_moment_of_every_replicate_and_layer_is_reported_with_its_weights():

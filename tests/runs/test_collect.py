@@ -9,12 +9,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from filelock import FileLock
 
+from lipexp.cli import collect as command
 from lipexp.cli.collect import main
 from lipexp.errors import UserError
-from lipexp.runs.collect import collect, group, varying
+from lipexp.runs.collect import collect, group, pooled, varying
 
 METRIC = "decay_per_layer_forward"
+WAYS = ("forward", "backward")
 TRACE = "Traceback (most recent call last):\n  ...\nZeroDivisionError: division by zero\n"
 
 
@@ -194,6 +197,25 @@ def test_a_trace_of_an_earlier_attempt_is_no_failure_of_this_one(tmp_path):
     assert collect(tmp_path)[0]["status"].item() == "unfinished"
 
 
+def test_a_run_whose_folder_a_process_holds_is_running_and_one_that_was_killed_is_not(tmp_path):
+    for name in ("held", "killed"):
+        (make_run(tmp_path, name) / ".lock").touch()
+    make_run(tmp_path, "never_locked")
+    with FileLock(tmp_path / "probe" / "held" / ".lock"):
+        runs, _ = collect(tmp_path)
+        assert runs["status"].tolist() == ["running", "unfinished", "unfinished"]
+        assert collect(tmp_path)[0]["status"].tolist() == runs["status"].tolist()  # given back
+    assert not (tmp_path / "probe" / "never_locked" / ".lock").exists()
+    assert collect(tmp_path)[0]["status"].tolist() == ["unfinished"] * 3
+
+
+def test_a_run_that_is_done_or_has_failed_says_so_while_its_folder_is_still_held(tmp_path):
+    for name, keys in {"a": {"summary": {METRIC: -1.0}}, "b": {"log": TRACE}}.items():
+        lock = FileLock(make_run(tmp_path, name, **keys) / ".lock")
+        lock.acquire()
+    assert collect(tmp_path)[0]["status"].tolist() == ["done", "failed"]
+
+
 def test_what_an_earlier_collection_left_is_no_run(mixed):
     main([str(mixed), "--out", str(mixed / "collected")])
     assert collect(mixed)[0]["name"].tolist() == ["a", "b", "c", "d", "e"]
@@ -245,6 +267,20 @@ def test_what_varies_leaves_out_the_seed_and_keys_of_one_choice(sweep):
     assert varying(runs) == ["depth", "init"]
 
 
+def test_runs_that_differ_in_more_than_the_seed_are_pooled_unlike_runs(sweep):
+    runs, _ = collect(sweep)
+    assert pooled(runs, ["init", "depth"], METRIC) == []
+    assert pooled(runs, ["init"], METRIC) == ["depth"]
+    assert pooled(runs, ["dataset"], METRIC) == ["depth", "init"]  # beta: of one choice alone
+    assert pooled(runs, ["name"], METRIC) == []
+
+
+def test_a_run_without_the_metric_is_pooled_with_nothing(sweep):
+    make_run(sweep, "wide", width=128)
+    make_run(sweep, "wider", width=256, summary={METRIC: None})
+    assert pooled(collect(sweep)[0], ["init", "depth"], METRIC) == []
+
+
 def test_unknown_columns_and_metrics_name_the_nearest(sweep):
     runs, _ = collect(sweep)
     with pytest.raises(UserError, match=r"no column 'modle'; nearest: model\b"):
@@ -272,7 +308,7 @@ def test_the_command_writes_tables_and_a_plot_and_prints_every_run(here, capsys)
     assert sorted(path.name for path in out.iterdir()) == ["decay.png", "layers.csv", "runs.csv"]
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "9 runs: 8 done, 1 unfinished"
-    assert lines[1].split() == ["run", "status", "forward", "law"]
+    assert lines[1].split() == ["run", "status", "forward", "typical"]
     assert lines[3].split() == ["gnd20", "done", "-2.0000", "-2.0000"]
     assert lines[11].split() == ["unfinished", "unfinished"]
     assert lines[12] == "files in outputs/collected: runs.csv, layers.csv, decay.png"
@@ -299,6 +335,73 @@ def test_groups_are_printed_and_written_beside_a_plot(here, capsys):
     stem = f"{METRIC}_by_init_depth"
     assert len(pd.read_csv(here / "o" / f"{stem}.csv")) == 4
     assert (here / "o" / f"{stem}.png").is_file()
+
+
+def test_a_mean_over_unlike_runs_is_called_one(here, capsys):
+    main(["--by", "init,depth"])
+    assert "pooled" not in capsys.readouterr().out
+    main(["--by", "init"])
+    assert "pooled over depth: add it to --by" in capsys.readouterr().out.splitlines()
+    main(["--by", "dataset"])
+    assert "pooled over depth, init: add them to --by" in capsys.readouterr().out.splitlines()
+
+
+def test_rounding_noise_is_printed_as_zero_and_settings_as_they_were_asked_for(tmp_path, capsys):
+    gnd = {"name": "gnd", "alpha": 1.0, "beta": 1e-5}
+    for name, value in {"a": 7.809e-19, "b": -0.0, "c": -4e-5, "d": -6e-5}.items():
+        make_run(tmp_path, name, init=gnd, summary={METRIC: value})
+    main([str(tmp_path), "--out", str(tmp_path / "out")])
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[3:7]]
+    assert [row[-1] for row in rows] == ["0.0000", "0.0000", "0.0000", "-0.0001"]
+    main([str(tmp_path), "--by", "init.beta", "--out", str(tmp_path / "out")])
+    assert capsys.readouterr().out.splitlines()[4].split() == ["1e-05", "0.0000", "0.0000", "4"]
+
+
+LONG = "sll-mlp-d100-w64-gnd-digits-s0-{:08x}"
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """Lets stdout be a terminal of so many letters a line."""
+
+    def of(columns):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+
+    return of
+
+
+@pytest.mark.parametrize("columns", [30, 50, 60, 80, 100, 120])
+def test_a_terminal_gets_one_line_per_run_and_whole_headings(tmp_path, capsys, terminal, columns):
+    numbers = [f"{law}decay_per_layer_{way}" for law in ("", "predicted_typical_") for way in WAYS]
+    summary = dict.fromkeys(numbers, -1.25) | {"seconds": 1.5}
+    for number in range(3):
+        make_run(tmp_path, LONG.format(number), summary=summary)
+    make_run(tmp_path, "unfinished")
+    terminal(columns)
+    main([str(tmp_path), "--out", str(tmp_path / "out")])
+    head, rule, *rows = capsys.readouterr().out.splitlines()[1:7]
+    every = ["run", "status", "forward", "typical", "backward", "typical", "seconds"]
+    assert head.split() == every[: len(head.split())]
+    assert len(head.split()) >= (7 if columns >= 80 else 3)
+    assert max(map(len, [head, rule, *rows])) <= max(columns, 41)  # what three columns need
+    names = [row.split()[0] for row in rows]
+    assert [name[-9:] for name in names[:3]] == [f"-{n:08x}" for n in range(3)]
+    assert all(name.startswith("sll-") for name in names[:3])
+    assert ("…" in names[0]) == (columns < 100)
+
+
+def test_a_table_of_numbers_is_left_as_wide_as_it_is(here, capsys, terminal):
+    terminal(10)
+    main(["--by", "depth"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2].split() == ["depth", "mean", "standard", "deviation", "n"]
+
+
+def test_a_text_is_cut_in_its_middle():
+    assert command._shortened("abcdefghij", 10) == "abcdefghij"
+    assert command._shortened("abcdefghij", 7) == "ab…ghij"
+    assert command._shortened(LONG.format(7), 20) == "sll-mlp-d1…-00000007"
 
 
 def test_a_metric_with_a_fraction_in_its_name_makes_one_file(tmp_path, capsys):

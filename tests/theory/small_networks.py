@@ -69,13 +69,25 @@ def pull_back(name: str, z: np.ndarray, cotangent: np.ndarray, slope: float) -> 
 
 
 def feedforward(
-    rng, model, init, activation, widths, *, inputs=1, rows=False, bias=None, slope=0.01, apart=None
+    rng,
+    model,
+    init,
+    activation,
+    widths,
+    *,
+    inputs=1,
+    rows=False,
+    bias=None,
+    slope=0.01,
+    apart=None,
+    masked=False,
 ):
     """One network on Gaussian inputs: second moments of z_0 ... z_L, of the cotangents there
     (Gaussian at z_L), and variances of z_0 ... z_L over the inputs.
 
     ``bias(n, d)`` is the standard deviation of a layer's Gaussian bias.  ``apart``: the inputs
-    differ from one of them by so much instead of being independent.
+    differ from one of them by so much instead of being independent.  ``masked``: the cotangent has
+    passed the activation behind z_L, and is scaled back to its second moment there.
     """
     z = rng.standard_normal((inputs, widths[0]))
     if apart is not None:
@@ -90,6 +102,9 @@ def feedforward(
             z = z + bias(n, d) * rng.standard_normal(d)
         signals.append(z)
     cotangent = rng.standard_normal(z.shape)
+    if masked:
+        cotangent = pull_back(activation, z, cotangent, slope)
+        cotangent = cotangent / np.sqrt(np.mean(cotangent**2))
     gradients = [cotangent]
     for layer in range(len(weights), 0, -1):
         cotangent = cotangent @ weights[layer - 1]

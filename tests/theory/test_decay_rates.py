@@ -179,6 +179,13 @@ def test_linear_layers_take_the_variance_of_their_init():
     assert rate == pytest.approx(math.log10(10 * 2 / 40))
 
 
+@pytest.mark.parametrize("init", ["uniform", "laplace", "kaiming_uniform", "xavier_uniform"])
+@pytest.mark.parametrize("backward", [False, True])
+def test_linear_layers_that_are_not_gaussian_have_no_typical_rate(init, backward):
+    assert square("linear", init, "relu", 16, backward=backward) is not None
+    assert square("linear", init, "relu", 16, backward=backward, typical=True) is None
+
+
 @pytest.mark.parametrize("model", ["aol", "sll_feedforward", "orthogonal", "spectral", "linear"])
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu", "abs", "maxmin", "identity"])
 def test_identity_layers_keep_what_the_first_activation_left(model, activation):
