@@ -24,7 +24,7 @@ from lipexp.probing.signal import (
 )
 from lipexp.probing.steps import Step, log10_mean_square, make_step
 
-KEPT_BYTES = 2**31  # what may be kept for the backward pass before layers are computed twice
+KEPT_BYTES = 2**30  # what may be kept for the backward pass before layers are computed twice
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class _Probe:
         return any(layer.bias is not None and bool(layer.bias.detach().any()) for layer in layers)
 
     def climb(self, signal: Signal, rows: range, *, keep: bool, record: bool):
-        """From the signal of row ``rows[0] - 1``, before its activation, to that of the last row."""
+        """From the signal of row ``rows[0] - 1``, before its activation, to the last row's."""
         kept = [_Kept(signal.full(), signal.exponent, None)]
         for row in rows:
             step = make_step(self.layers(row), gradients=keep)

@@ -6,7 +6,7 @@ import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,13 +17,18 @@ from lipexp.networks import NETWORKS
 from lipexp.networks.blueprint import Blueprint
 from lipexp.networks.trial import try_plugins
 from lipexp.probing.probe import Statistics, probe
-from lipexp.runs.device import choose_device, threads_for
+from lipexp.runs.device import choose_device, device_name, threads_for
+from lipexp.runs.digest import plural
 from lipexp.runs.headlines import rates, warning
 from lipexp.runs.job import Progress, Result
 from lipexp.runs.layer_table import layer_table
 from lipexp.runs.provenance import provenance
 from lipexp.runs.size import check_size
 from lipexp.streams import stream
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
 
 
 def prepare(request: Request) -> ProbeJob:
@@ -64,7 +69,8 @@ class ProbeJob:
                 **provenance(self.dataset, request.dtype, self.device),
                 "seconds": round(time.perf_counter() - began, 3),
             }
-        return Result({"layers.csv": table}, _figures(request, table, statistics), summary)
+        figures = _figures(request, table, statistics, self.device)
+        return Result({"layers.csv": table}, figures, summary)
 
     def _measure(self, plan: Blueprint, progress: Progress) -> Statistics:
         request, dtype = self.request, getattr(torch, self.request.dtype)
@@ -72,7 +78,7 @@ class ProbeJob:
         replicates = range(request.replicates)
         return probe(
             [
-                build(plan, seed=request.seed, replicate=r, dtype=dtype).to(self.device)
+                build(plan, seed=request.seed, replicate=r, dtype=dtype).to(self.device).eval()
                 for r in replicates
             ],
             torch.from_numpy(self.inputs).to(self.device, dtype),
@@ -92,13 +98,22 @@ def _histogram_layers(request: Request) -> list[int]:
     return sorted({1, 2, round(math.sqrt(depth)), depth // 2, depth} & set(range(1, depth + 1)))
 
 
-def _figures(request: Request, table, statistics: Statistics) -> dict[str, Any]:
+def _figures(
+    request: Request, table: pd.DataFrame, statistics: Statistics, device: torch.device
+) -> dict[str, Figure]:
     from lipexp.plots import layers
 
     title = describe(request)
-    figures = {"forward": layers.forward(table, title), "backward": layers.backward(table, title)}
+    note = (
+        f"{plural(request.replicates, 'network')}, {plural(request.batch, 'input')}, "
+        f"{request.dtype}, {device_name(device)}"
+    )
+    figures = {
+        "forward": layers.forward(table, title, note),
+        "backward": layers.backward(table, title, note),
+    }
     if statistics.histograms:
-        figures["histograms"] = layers.histograms(statistics.histograms, title)
+        figures["histograms"] = layers.histograms(statistics.histograms, title, note)
     return figures
 
 

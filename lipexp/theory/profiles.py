@@ -98,9 +98,10 @@ def profile(
     ``input_variance`` (default: ``input_second_moment``) is the variance of z_0 over inputs, mean
     over units; behind layer 1 it has a law for linear networks, and under a bias for small
     deviations, which lose what a zero-bias signal loses.
-    ``cotangent``: "gaussian" and "ones" enter at z_L independent of it, "loss" has passed the slopes
-    of the activation behind layer L.  They differ where the weights are the identity and every layer has
-    the same mask: (1 + a^(2k))/2 against (1 + a^(2(k+1)))/(1 + a^2), k layers before z_L, slope a.
+    ``cotangent``: "gaussian" and "ones" enter at z_L independent of it, "loss" has passed the
+    slopes of the activation behind layer L.  They differ where the weights are the identity, so
+    that every layer has the same mask: (1 + a^(2k))/2 against (1 + a^(2(k+1)))/(1 + a^2), k layers
+    before z_L, slope a.
 
     Names that lipexp does not have give NaN, never an error.  Raises ValueError for fewer than two
     widths, widths below 1, unequal widths of residual blocks, negative or infinite moments, and a

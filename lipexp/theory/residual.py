@@ -76,7 +76,7 @@ def _pair_share(n: int, h: int) -> float:
     decay = np.exp(-np.multiply.outer(own, t))
     inverse, slope = decay @ overlaps, decay @ (overlaps * t)  # E 1/(a+S) and E 1/(a+S)^2
     covariance = others * 2 / np.pi * (np.sqrt(np.clip(1 - c**2, 0, 1)) + c * np.arcsin(c) - 1)
-    product = inverse * inverse.swapaxes(0, 1) + covariance * slope * slope.swapaxes(0, 1)
+    product = inverse * inverse.swapaxes(0, 1)
     return float(np.einsum("ijk,i,j,k", product, p * r, p * r, q))
 
 

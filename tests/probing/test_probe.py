@@ -129,12 +129,12 @@ def test_the_heads_variance_over_inputs_goes_on_from_the_last_layers():
     assert last - 2.5 < head < last
 
 
-def test_a_bias_that_stands_at_the_end_alone_is_the_end(classes=3):
-    (network,) = networks(depth=300, width=24, input_shape=(24,), classes=classes)
+def test_a_bias_that_stands_at_the_end_alone_is_the_end():
+    (network,) = networks(depth=300, width=24, input_shape=(24,), classes=3)
     with torch.no_grad():
         list(network.hidden_layers())[-1].layer.bias.fill_(1.0)
         network.head.bias.fill_(1.0)
-    labels = torch.arange(20) % classes
+    labels = torch.arange(20) % 3
     found = probe([network], inputs(20, 24), cotangent="loss", labels=labels).columns
     assert found["log10_second_moment"][-3, 0] < -200
     assert found["log10_second_moment"][-2, 0] == pytest.approx(0, abs=1e-12)
