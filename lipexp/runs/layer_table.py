@@ -99,14 +99,14 @@ def predict(request: Request, plan: Blueprint, entering: float) -> Profile:
         rows=keys.get("rows", False),
         q=keys.get("q", "one"),
         hidden=keys.get("hidden"),
-        init_variance=free_weight_variance(
-            plan.init, fan_in=plan.width, fan_out=plan.width, **_shape_keys(plan)
-        )
-        if plan.init == "gnd"
-        else None,
+        init_variance=_scale_of_gnd(plan),
         between=plan.between,
+        cotangent=request.task["cotangent"],
     )
 
 
-def _shape_keys(plan: Blueprint) -> dict[str, float]:
-    return {key: plan.init_keys[key] for key in ("alpha", "beta")}
+def _scale_of_gnd(plan: Blueprint) -> float | None:
+    """The variance of gnd's entries, which only its keys tell; None for the other inits."""
+    if plan.init != "gnd":
+        return None
+    return free_weight_variance("gnd", fan_in=1, fan_out=1, **plan.init_keys)

@@ -59,9 +59,11 @@ def decay_per_layer(
     Feedforward, Gaussian AOL weights: log10(n q(d, n) c_phi) forward and log10(d q(d, n) c_phi)
     backward, n = ``fan_in``, d = ``fan_out``, c_phi = 1/2 for relu, (1 + slope^2)/2 for leaky_relu,
     1 for abs, maxmin, identity and tanh (tanh: where the signal is small).  Residual
-    (``model="sll"``): fan_in = features, fan_out = hidden, log10 of `residual_gain` both ways.
+    (``model="sll"``): fan_in = features, fan_out = hidden, log10 of `residual_gain` both ways, from
+    8 features on.
     Any iid symmetric init has the Gaussian law.  ``typical``: the mean of the logarithm, which one
-    network shows, instead of the logarithm of the mean; about 5/(2 n ln 10) lower for relu.
+    network shows, instead of the logarithm of the mean; about 5/(2 n ln 10) lower for relu; None
+    for random q and for linear layers whose init is iid but not Gaussian.
 
     ``rows`` (True, False, "auto") is for aol and sll_feedforward, ``q`` ("one", "normal") for sll
     and sll_feedforward, ``init_variance`` (of a free weight) for linear under an init whose scale

@@ -55,7 +55,9 @@ def test_other_activations_have_the_known_rates(activation, width, rate):
 def block_gains(features, hidden, activation, blocks):
     """Gains of one-block networks on 8 inputs each: mean and standard error."""
     rng = np.random.default_rng([features, hidden])
-    nets = [residual(rng, "normal", activation, features, hidden, 1, inputs=8) for _ in blocks]
+    nets = [
+        residual(rng, "normal", activation, features, hidden, 1, inputs=8) for _ in range(blocks)
+    ]
     return mean_and_error([forward[1] / forward[0] for forward, _ in nets])
 
 
@@ -65,10 +67,18 @@ def block_gains(features, hidden, activation, blocks):
     [(8, 2, 4000), (8, 8, 8000), (8, 32, 8000), (16, 16, 4000), (16, 64, 3000), (48, 48, 1000)],
 )
 def test_blocks_of_any_shape_gain_what_the_law_says(features, hidden, activation, blocks):
-    mean, error = block_gains(features, hidden, activation, range(blocks))
+    mean, error = block_gains(features, hidden, activation, blocks)
     law = residual_gain(features=features, hidden=hidden, activation=activation)
     assert error < 0.006 * law
     assert abs(mean - law) < 5 * error + 2e-3 * law
+
+
+def test_the_overlaps_that_two_columns_share_are_in_the_law():
+    # Without their correlation the law is 6.4 % low at this size, with it 0.6 % high.
+    mean, error = block_gains(4, 16, "identity", 12_000)
+    law = residual_gain(features=4, hidden=16, activation="identity")
+    assert error < 0.005 * law
+    assert abs(mean - law) < 5 * error + 0.007 * law
 
 
 @given(features=st.integers(8, 600), hidden=st.integers(1, 2000), slope=st.floats(0, 1))
