@@ -42,7 +42,7 @@ def drawn_layer(name, keys, columns, rows, init, exponent, seed):
     generator = np.random.default_rng(seed)
     weight = INITS[init]((rows, columns), generator) * 10.0**exponent
     layer = make_layer(name, keys, columns, rows, weight)
-    if getattr(layer, "random_q", False):
+    if layer.draws_own:
         with torch.no_grad():
             layer.log_q.copy_(torch.from_numpy(3 * generator.standard_normal(layer.log_q.numel())))
     return layer

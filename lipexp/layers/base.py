@@ -35,6 +35,7 @@ class FreeWeightModule(LipschitzModule):
     fan_in: int
     fan_out: int
     free_shape: tuple[int, ...]
+    draws_own = False
 
     def _make(self, shape: tuple[int, int], bias_size: int | None, init: str | None, device, dtype):
         self.free_shape = shape
@@ -63,7 +64,7 @@ class FreeWeightModule(LipschitzModule):
             self.bias.copy_(torch.from_numpy(bias))
 
     def fill_own(self, generator: np.random.Generator) -> None:
-        """Draws what the layer has beside weight and bias; nothing by default."""
+        """Draws what the layer has beside weight and bias, if it ``draws_own``."""
 
     def _in_float64(self):
         """This layer, or a float64 copy: a certificate is of a float64 copy of what is stored."""
@@ -90,17 +91,16 @@ def make_log_q(layer: FreeWeightModule, size: int, q: str) -> None:
     """
     if q not in ("one", "normal"):
         raise ValueError(f"q must be 'one' or 'normal'. Got {q!r} instead.")
-    layer.random_q = q == "normal"
+    layer.draws_own = q == "normal"
     layer.log_q = nn.Parameter(layer.weight.new_zeros(size))
-    if layer.random_q:
+    if layer.draws_own:
         nn.init.normal_(layer.log_q)
 
 
 def refill_log_q(layer: FreeWeightModule, generator: np.random.Generator) -> None:
-    """A draw of log_q from a generator, where it is random."""
-    if layer.random_q:
-        with torch.no_grad():
-            layer.log_q.copy_(torch.from_numpy(generator.standard_normal(layer.log_q.numel())))
+    """A draw of log_q from a generator."""
+    with torch.no_grad():
+        layer.log_q.copy_(torch.from_numpy(generator.standard_normal(layer.log_q.numel())))
 
 
 def log_q_range(layer: FreeWeightModule) -> float:

@@ -51,17 +51,20 @@ class Filler:
             return stream(self._seed, f"{what} {place}", self._replicate, number)
 
         weight = INITS[self._plan.init](layer.free_shape, of("weights"), **self._plan.init_keys)
-        bias = None if layer.bias is None else self._bias(layer, of("bias"))
-        layer.fill(weight, bias)
-        layer.fill_own(of("own"))
+        bias = None
+        if layer.bias is not None and self._plan.bias != "zero":
+            bias = self._bias(layer, of("bias"))
+        layer.fill(weight, bias)  # a layer's bias is zero to begin with
+        if layer.draws_own:
+            layer.fill_own(of("own"))
         return layer
 
     def _bias(self, layer: FreeWeightModule, generator: np.random.Generator) -> np.ndarray:
-        """Zeros, torch's uniform, or Gaussian of the bias mode's variance."""
+        """torch's uniform, or Gaussian of the bias mode's variance."""
         mode, size = self._plan.bias, layer.bias.numel()
         if mode == "default":
             bound = 1 / math.sqrt(layer.fan_in)
             return generator.uniform(-bound, bound, size)
         rows = getattr(layer, "rows", False)
         variance = bias_variance(mode, fan_in=layer.fan_in, fan_out=layer.fan_out, rows=rows)
-        return math.sqrt(variance) * generator.standard_normal(size) if variance else np.zeros(size)
+        return math.sqrt(variance) * generator.standard_normal(size)

@@ -24,7 +24,7 @@ from lipexp.probing.signal import (
 )
 from lipexp.probing.steps import Step, log10_mean_square, make_step
 
-KEPT_BYTES = 2**30  # what may be kept for the backward pass before layers are computed twice
+KEPT_BYTES = 2**28  # what may be kept for the backward pass before layers are computed twice
 
 
 @dataclass(frozen=True)

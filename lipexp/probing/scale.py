@@ -27,17 +27,24 @@ def power(exponent: np.ndarray, like: Tensor) -> Tensor:
     return torch.from_numpy(factors).to(like)[:, None, None]
 
 
+# Norms between these are right as they are: no square has left the range.
+_SAFE = {
+    dtype: (torch.finfo(dtype).tiny ** 0.45, torch.finfo(dtype).tiny ** -0.45)
+    for dtype in (torch.float32, torch.float64)
+}
+
+
 def rms(x: Tensor) -> np.ndarray:
     """Root mean square over all axes but the first, (R,), also where squares leave the range."""
     axes = tuple(range(1, x.dim()))
-    size = torch.linalg.vector_norm(x, dim=axes).cpu().numpy().astype(np.float64)
-    tiny = torch.finfo(x.dtype).tiny
-    if not ((size > tiny**0.45) & (size < tiny**-0.45)).all():
+    sizes = torch.linalg.vector_norm(x, dim=axes).tolist()
+    low, high = _SAFE[x.dtype]
+    if not all(low < size < high for size in sizes):
         top = torch.linalg.vector_norm(x, math.inf, dim=axes, keepdim=True)
         scale = torch.where((top > 0) & (top < math.inf), top, 1.0)
-        size = torch.linalg.vector_norm(x / scale, dim=axes).double() * scale.flatten().double()
-        size = size.cpu().numpy()
-    return size / math.sqrt(x[0].numel())
+        inner = torch.linalg.vector_norm(x / scale, dim=axes).double()
+        sizes = (inner * scale.flatten().double()).tolist()
+    return np.array(sizes) / math.sqrt(x[0].numel())
 
 
 def drift(size: np.ndarray, dtype: torch.dtype) -> np.ndarray | None:

@@ -6,6 +6,7 @@ layer computes its own effective weight, so a layer is written for one network o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -29,14 +30,14 @@ def log10_mean_square(x: Tensor) -> np.ndarray:
 def largest_singular_value(weight: Tensor) -> np.ndarray:
     """The exact l2 norm of matrices (R, out, in), by eigenvalues of the smaller Gram matrix."""
     weight = weight.detach().double()
-    top = torch.linalg.vector_norm(weight, float("inf"), dim=(1, 2), keepdim=True)
-    within = (top == 0) | ((top > 1e-140) & (top < 1e140))  # squares stay in range
-    scale = torch.where(within, 1.0, top)
-    weight = weight / scale
-    if weight.shape[1] < weight.shape[2]:
-        weight = weight.mT
-    squares = torch.linalg.eigvalsh(weight.mT @ weight)[:, -1].clamp(min=0)
-    return (squares.sqrt() * scale.flatten()).cpu().numpy()
+    gram = weight.mT @ weight if weight.shape[1] >= weight.shape[2] else weight @ weight.mT
+    diagonal = gram.diagonal(dim1=1, dim2=2).amax(1)
+    if not bool(((diagonal > 1e-280) & (diagonal < 1e280)).all()):  # squares leave the range
+        size = rms(weight)
+        scale = np.where((size > 0) & (size < math.inf), size, 1.0)
+        weight = weight / torch.from_numpy(scale).to(weight)[:, None, None]
+        return scale * torch.linalg.matrix_norm(weight, 2).cpu().numpy()
+    return torch.linalg.eigvalsh(gram)[:, -1].sqrt().cpu().numpy()
 
 
 def _stacked(tensors: Sequence[Tensor]) -> Tensor:

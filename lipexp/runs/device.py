@@ -9,7 +9,7 @@ import torch
 
 from lipexp.errors import UserError
 
-ONE_THREAD_ENTRIES = 2**18
+ONE_THREAD_ENTRIES = 2**17
 
 
 def choose_device(name: str) -> torch.device:

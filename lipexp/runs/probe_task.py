@@ -54,7 +54,7 @@ class ProbeJob:
     def run(self, folder: Path, progress: Progress) -> Result:
         request, began = self.request, time.perf_counter()
         plan = blueprint(request, self.dataset)
-        with threads_for(request.batch * request.width):
+        with threads_for(request.replicates * request.batch * request.width):
             statistics = self._measure(plan, progress)
             table, law = layer_table(statistics, request, plan)
             summary: dict[str, Any] = {
