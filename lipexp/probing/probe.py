@@ -24,7 +24,9 @@ from lipexp.probing.signal import (
 )
 from lipexp.probing.steps import Step, log10_mean_square, make_step
 
-KEPT_BYTES = 2**28  # what may be kept for the backward pass before layers are computed twice
+# What is kept for the backward pass, per unit of width, before layers are computed twice: computing
+# a layer again costs time in proportion to its width per byte, fresh memory costs the same anywhere.
+KEPT_BYTES_PER_UNIT = 2**20
 
 
 @dataclass(frozen=True)
@@ -225,7 +227,7 @@ def probe(
     labels: Tensor | None = None,
     histograms: Sequence[int] = (),
     operator_norms: bool = True,
-    kept_bytes: int = KEPT_BYTES,
+    kept_bytes: int | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Statistics:
     """Sends ``inputs`` (batch, ...) up R networks of one shape, and a cotangent down again.
@@ -236,7 +238,7 @@ def probe(
     ``histograms``: numbers of hidden layers.  ``progress(done, total)`` after each layer's step.
 
     Memory beyond the weights: what the backward pass needs of all layers where that is at most
-    ``kept_bytes``, else of as many as fit, sqrt(depth) at least; the others are computed twice.
+    ``kept_bytes`` (default: 1 MiB per unit of width), else of as many as fit, sqrt(depth) at least; the others are computed twice.
     Raises UserError for "loss" on a network without a head, and for layers it does not know.
     """
     if cotangent == "loss" and (labels is None or not networks[0].has_head):
@@ -259,7 +261,8 @@ def probe(
 
     widest = max(stack[0].layer.free_weight.shape[0] for stack in run.stacks)
     bytes_per_layer = x.element_size() * len(networks) * widest * (x.shape[1] + 6 * widest)
-    segments = _segments(depth, bytes_per_layer, kept_bytes)
+    budget = KEPT_BYTES_PER_UNIT * widest if kept_bytes is None else kept_bytes
+    segments = _segments(depth, bytes_per_layer, budget)
     starts: list[Signal] = []
     for rows in segments:
         starts.append(signal)
