@@ -24,8 +24,8 @@ from lipexp.probing.signal import (
 )
 from lipexp.probing.steps import Step, log10_mean_square, make_step
 
-# What is kept for the backward pass, per unit of width, before layers are computed twice: computing
-# a layer again costs time in proportion to its width per byte, fresh memory costs the same anywhere.
+# Kept for the backward pass, per unit of width, before layers are computed twice: to compute
+# one again costs time in proportion to its width per byte, fresh memory costs the same anywhere.
 KEPT_BYTES_PER_UNIT = 2**20
 
 
@@ -238,7 +238,8 @@ def probe(
     ``histograms``: numbers of hidden layers.  ``progress(done, total)`` after each layer's step.
 
     Memory beyond the weights: what the backward pass needs of all layers where that is at most
-    ``kept_bytes`` (default: 1 MiB per unit of width), else of as many as fit, sqrt(depth) at least; the others are computed twice.
+    ``kept_bytes`` (default: 1 MiB per unit of width), else of as many as fit, sqrt(depth) at
+    least; the others are computed twice.
     Raises UserError for "loss" on a network without a head, and for layers it does not know.
     """
     if cotangent == "loss" and (labels is None or not networks[0].has_head):
