@@ -27,6 +27,22 @@ class Activation(LipschitzModule):
     """
 
     homogeneous = True
+    elementwise = False
+
+    def lipschitz_bound(self, tight: bool = False) -> float:
+        return 1.0
+
+    def norm_after(self, shape, norm):
+        return norm
+
+    def over_channels(self) -> Activation:
+        """The same map along the channels of images, (..., channels, height, width)."""
+        if self.elementwise:
+            return self
+        raise UserError(
+            f"activation {type(self).__name__} acts along the last axis and defines no "
+            "over_channels(): it cannot stand behind a convolution"
+        )
 
     def at_scale(self, scale: Tensor) -> Activation:
         """The map x -> phi(scale x) / scale on mantissas; ``scale`` > 0 broadcasts against x.

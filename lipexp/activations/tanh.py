@@ -13,6 +13,7 @@ class Tanh(Activation):
     """tanh(x); with ``at_scale(s)`` the map tanh(s x) / s, right also where s underflows."""
 
     homogeneous = False
+    elementwise = True
 
     def __init__(self, scale: Tensor | float = 1.0):
         super().__init__()
@@ -44,5 +45,5 @@ class Tanh(Activation):
         far = ((a + e).tanh() - a.tanh()) / (self._scale * ratio)
         return torch.where(large, far, near)
 
-    def local_error(self, x, norm):
+    def local_error(self, shape, norm):
         return 4 * UNIT_ROUNDOFF * norm

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -14,6 +16,10 @@ class TwoSlopes(Activation):
     """x -> x for x > 0, a x for x <= 0, with |a| <= 1: Lipschitz constant 1, homogeneous."""
 
     negative_slope: float
+    elementwise = True
+
+    def local_error(self, shape, norm):
+        return 0.0 * norm
 
     def forward(self, x: Tensor) -> Tensor:
         return F.leaky_relu(x, self.negative_slope)
@@ -61,8 +67,8 @@ class LeakyReLU(TwoSlopes):
 
     negative_slope = 0.01
 
-    def local_error(self, x, norm):
-        return UNIT_ROUNDOFF * norm + TINY * (1.0 if x is None else x.shape[-1] ** 0.5)
+    def local_error(self, shape, norm):
+        return UNIT_ROUNDOFF * norm + TINY * math.prod(shape) ** 0.5
 
 
 class Abs(TwoSlopes):

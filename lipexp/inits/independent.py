@@ -1,6 +1,7 @@
 """Inits with independent, identically and symmetrically distributed entries.
 
-Each is ``init(shape, generator, **keys) -> float64 array`` with shape (fan_out, fan_in).
+Each is ``init(shape, generator, **keys) -> float64 array`` with shape (out, in)
+or, for kernels, (out, in, side, side); every tap counts as an input and as an output.
 """
 
 from __future__ import annotations
@@ -12,13 +13,19 @@ import numpy as np
 from lipexp.errors import UserError
 
 
-def normal(shape: tuple[int, int], generator: np.random.Generator) -> np.ndarray:
+def fans(shape: tuple[int, ...]) -> tuple[int, int]:
+    """(fan_in, fan_out) of a free weight."""
+    taps = math.prod(shape[2:])
+    return shape[1] * taps, shape[0] * taps
+
+
+def normal(shape: tuple[int, ...], generator: np.random.Generator) -> np.ndarray:
     """N(0, 1) entries."""
     return generator.standard_normal(shape)
 
 
 def gnd(
-    shape: tuple[int, int], generator: np.random.Generator, alpha: float = 1.0, beta: float = 0.5
+    shape: tuple[int, ...], generator: np.random.Generator, alpha: float = 1.0, beta: float = 0.5
 ) -> np.ndarray:
     """Generalised normal entries, density beta / (2 alpha Gamma(1/beta)) exp(-(|x|/alpha)^beta).
 
@@ -35,12 +42,12 @@ def gnd(
     return alpha * sign * generator.standard_gamma(1 / beta, shape) ** (1 / beta)
 
 
-def uniform(shape: tuple[int, int], generator: np.random.Generator) -> np.ndarray:
+def uniform(shape: tuple[int, ...], generator: np.random.Generator) -> np.ndarray:
     """Uniform entries on (-1, 1)."""
     return generator.uniform(-1.0, 1.0, shape)
 
 
-def laplace(shape: tuple[int, int], generator: np.random.Generator) -> np.ndarray:
+def laplace(shape: tuple[int, ...], generator: np.random.Generator) -> np.ndarray:
     """Laplace entries with scale 1, variance 2."""
     return generator.laplace(0.0, 1.0, shape)
 
@@ -50,21 +57,21 @@ def _uniform_of_variance(shape, generator, variance: float) -> np.ndarray:
     return generator.uniform(-bound, bound, shape)
 
 
-def kaiming_normal(shape: tuple[int, int], generator: np.random.Generator) -> np.ndarray:
+def kaiming_normal(shape: tuple[int, ...], generator: np.random.Generator) -> np.ndarray:
     """N(0, 2 / fan_in): keeps the second moment of a plain relu network (He et al. 2015)."""
-    return math.sqrt(2 / shape[1]) * generator.standard_normal(shape)
+    return math.sqrt(2 / fans(shape)[0]) * generator.standard_normal(shape)
 
 
-def kaiming_uniform(shape: tuple[int, int], generator: np.random.Generator) -> np.ndarray:
+def kaiming_uniform(shape: tuple[int, ...], generator: np.random.Generator) -> np.ndarray:
     """Uniform with variance 2 / fan_in."""
-    return _uniform_of_variance(shape, generator, 2 / shape[1])
+    return _uniform_of_variance(shape, generator, 2 / fans(shape)[0])
 
 
-def xavier_normal(shape: tuple[int, int], generator: np.random.Generator) -> np.ndarray:
+def xavier_normal(shape: tuple[int, ...], generator: np.random.Generator) -> np.ndarray:
     """N(0, 2 / (fan_in + fan_out)) (Glorot & Bengio 2010)."""
-    return math.sqrt(2 / sum(shape)) * generator.standard_normal(shape)
+    return math.sqrt(2 / sum(fans(shape))) * generator.standard_normal(shape)
 
 
-def xavier_uniform(shape: tuple[int, int], generator: np.random.Generator) -> np.ndarray:
+def xavier_uniform(shape: tuple[int, ...], generator: np.random.Generator) -> np.ndarray:
     """Uniform with variance 2 / (fan_in + fan_out)."""
-    return _uniform_of_variance(shape, generator, 2 / sum(shape))
+    return _uniform_of_variance(shape, generator, 2 / sum(fans(shape)))

@@ -27,16 +27,38 @@ LAYERS = Registry(
     },
 )
 
+# The same by name for images; a model that is not here has no convolution.
+CONVOLUTIONS = Registry(
+    "convolution",
+    {
+        "aol": _entry(
+            "aol:AOLConv2d", "almost orthogonal: every input (or output) channel rescaled"
+        ),
+        "sll": _entry("sll:SLLConv2d", "residual, with a transposed convolution", residual=True),
+        "sll_feedforward": _entry(
+            "aol:SLLFeedforwardConv2d", "AOL with a free weight q per channel"
+        ),
+        "linear": _entry("linear:PlainConv2d", "no constraint; bounded for images of any size"),
+    },
+    group="model",
+)
+
 __getattr__, __dir__ = lazy(
     __name__,
     {
         **LAYERS.homes(),
+        **CONVOLUTIONS.homes(),
+        "LipschitzConv2d": "lipexp.layers.base",
         "LipschitzLinear": "lipexp.layers.base",
         "LipschitzResidual": "lipexp.layers.base",
         "Centre": "lipexp.layers.plumbing",
-        "Flatten": "lipexp.layers.plumbing",
-        "ZeroPad": "lipexp.layers.plumbing",
+        **dict.fromkeys(
+            ("Flatten", "ZeroPad", "PadChannels", "PadSides", "FirstChannels", "FirstFeatures"),
+            "lipexp.layers.plumbing",
+        ),
+        **dict.fromkeys(("PixelUnshuffle", "SumPool"), "lipexp.layers.plumbing"),
+        "frozen": "lipexp.layers.base",
         "certified_norm": "lipexp.layers.bounds",
     },
-    ("LAYERS",),
+    ("CONVOLUTIONS", "LAYERS"),
 )

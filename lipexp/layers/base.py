@@ -1,8 +1,9 @@
-"""The two shapes of layer: an affine map x -> W x + b, and a residual block."""
+"""The shapes of layer: an affine map x -> W x + b, dense or a convolution, and a residual block."""
 
 from __future__ import annotations
 
 import copy
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +14,8 @@ from torch.nn import functional as F
 from lipexp.activations import ACTIVATIONS, check_inside_residual
 from lipexp.errors import UserError
 from lipexp.inits import INITS
-from lipexp.layers.bounds import certified_norm
+from lipexp.layers.bounds import certified_norm, convolution_norm
+from lipexp.layers.windows import Window
 from lipexp.lipschitz import (
     UNIT_ROUNDOFF,
     LipschitzModule,
@@ -25,10 +27,14 @@ from lipexp.lipschitz import (
 
 
 class FreeWeightModule(LipschitzModule):
-    """What both shapes share: a free weight that is filled, a bias, and the float64 copy in use.
+    """What all shapes share: a free weight that is filled, a bias, and the weights in use.
 
     ``fan_in``, ``fan_out``: the sizes that laws and inits speak of (residual: features, hidden
-    units); ``free_shape``: of the free weight.
+    units; a kernel's taps count as inputs and outputs); ``free_shape``: of the free weight, (out,
+    in) or (out, in, side, side).
+
+    Weights in use are computed of the free ones at every call, so that nothing can be stale; a
+    `frozen` copy computes them once and keeps them.
     """
 
     bias: Tensor | None
@@ -36,10 +42,12 @@ class FreeWeightModule(LipschitzModule):
     fan_out: int
     free_shape: tuple[int, ...]
     draws_own = False
+    _kept = None
 
-    def _make(self, shape: tuple[int, int], bias_size: int | None, init: str | None, device, dtype):
+    def _make(self, shape: tuple[int, ...], bias_size: int | None, init: str | None, device, dtype):
         self.free_shape = shape
-        self.fan_out, self.fan_in = shape
+        taps = math.prod(shape[2:])
+        self.fan_out, self.fan_in = shape[0] * taps, shape[1] * taps
         factory = {"device": device, "dtype": dtype}
         self.weight = nn.Parameter(torch.zeros(shape, **factory))
         if bias_size is None:
@@ -66,6 +74,14 @@ class FreeWeightModule(LipschitzModule):
     def fill_own(self, generator: np.random.Generator) -> None:
         """Draws what the layer has beside weight and bias, if it ``draws_own``."""
 
+    def _compute(self):
+        """The weights in use, of the free ones."""
+        raise NotImplementedError
+
+    def in_use(self):
+        """The weights in use: computed now, or once and for all in a `frozen` copy."""
+        return self._compute() if self._kept is None else self._kept
+
     def _in_float64(self):
         """This layer, or a float64 copy: a certificate is of a float64 copy of what is stored."""
         if self.free_weight.dtype == torch.float64:
@@ -78,10 +94,26 @@ class FreeWeightModule(LipschitzModule):
             if not bool(torch.isfinite(parameter.detach()).all()):
                 raise UserError(f"{name} is NaN or infinite: there is no Lipschitz bound")
 
-    def _bias_norm(self) -> float:
+    def _bias_norm(self, positions: int = 1) -> float:
+        """A bound on the norm of the bias added at so many positions."""
         if self.bias is None:
             return 0.0
-        return float(safe_norm(self.bias.detach().double())) * (1 + gamma(self.bias.numel() + 8))
+        norm = float(safe_norm(self.bias.detach().double())) * math.sqrt(positions)
+        return norm * (1 + gamma(self.bias.numel() + 8))
+
+
+def frozen(module: nn.Module, dtype: torch.dtype | None = None) -> nn.Module:
+    """A copy in evaluation mode, of that dtype, whose weights in use are computed once and kept.
+
+    What a certificate is of, and what a whole test set is sent through: rescaling anew would not
+    only cost time but could give other bits in another summation order.
+    """
+    copied = copy.deepcopy(module).to(dtype=dtype).eval().requires_grad_(False)
+    with torch.no_grad():
+        for layer in copied.modules():
+            if isinstance(layer, FreeWeightModule):
+                layer._kept = layer._compute()
+    return copied
 
 
 def make_log_q(layer: FreeWeightModule, size: int, q: str) -> None:
@@ -109,13 +141,60 @@ def log_q_range(layer: FreeWeightModule) -> float:
     return float(log_q.max() - log_q.min())
 
 
-class LipschitzLinear(FreeWeightModule):
-    """x -> W x + b.  x: (..., in_features) -> (..., out_features); weight: (out, in), as torch's.
+class LipschitzAffine(FreeWeightModule):
+    """x -> W x + b.  A subclass writes ``effective_weight``, the W that is applied, of ``weight``.
 
-    A subclass writes ``effective_weight``, the matrix W that is applied, of the free ``weight``.
-    Its bound is then the certified norm of that matrix; a subclass with a proof of its own
-    overrides ``proven_norm``.  ``init`` names what fills the free weight (None: zeros).
+    Its bound is then the certified norm of that map; a subclass with a proof of its own overrides
+    ``proven_norm``.  ``init`` names what fills the free weight (None: zeros).
     """
+
+    def effective_weight(self) -> Tensor:
+        """W, of the shape of the free weight."""
+        raise NotImplementedError
+
+    def _compute(self) -> Tensor:
+        return self.effective_weight()
+
+    def apply_weight(self, weight: Tensor, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """W x + b for given W."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.apply_weight(self.in_use(), x, self.bias)
+
+    def _weight64(self) -> Tensor:
+        return self._in_float64().in_use().detach()
+
+    def _certified(self) -> float:
+        """A certified bound on the norm of the float64 effective weight."""
+        raise NotImplementedError
+
+    def proven_norm(self) -> float:
+        """A bound on the l2 norm of the float64 effective weight, its rounding included."""
+        return self._certified()
+
+    def lipschitz_bound(self, tight: bool = False) -> float:
+        self._check_finite()
+        if not tight:
+            return max(1.0, self.proven_norm())
+        return min(self.proven_norm(), self._certified())
+
+    def _positions(self, shape: tuple[int, ...]) -> int:
+        """How many outputs each unit or channel has."""
+        raise NotImplementedError
+
+    def local_error(self, shape, norm):
+        positions, inner = self._positions(shape), math.prod(self.free_shape[1:])
+        size, bias = magnitude(self._weight64()), self._bias_norm(positions)
+        return dense_error(inner, self.free_shape[0] * positions, size, bias, norm)
+
+    def norm_after(self, shape, norm):
+        linear = norm * (self.lipschitz_bound(tight=True) * (1 + 8 * UNIT_ROUNDOFF))
+        return (linear + self._bias_norm(self._positions(shape))) * (1 + 4 * UNIT_ROUNDOFF)
+
+
+class LipschitzLinear(LipschitzAffine):
+    """x -> W x + b.  x: (..., in_features) -> (..., out_features); weight: (out, in)."""
 
     def __init__(
         self,
@@ -132,39 +211,72 @@ class LipschitzLinear(FreeWeightModule):
         shape = (out_features, in_features)
         self._make(shape, out_features if bias else None, init, device, dtype)
 
-    def effective_weight(self) -> Tensor:
-        """W, shape (out_features, in_features)."""
-        raise NotImplementedError
+    def apply_weight(self, weight, x, bias=None):
+        return F.linear(x, weight, bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.effective_weight(), self.bias)
+    def _certified(self) -> float:
+        return certified_norm(self._weight64())
 
-    def proven_norm(self) -> float:
-        """A bound on the l2 norm of the float64 effective weight, its rounding included."""
-        return certified_norm(self._in_float64().effective_weight())
-
-    def lipschitz_bound(self, tight: bool = False) -> float:
-        self._check_finite()
-        if not tight:
-            return max(1.0, self.proven_norm())
-        return min(self.proven_norm(), certified_norm(self._in_float64().effective_weight()))
-
-    def local_error(self, x, norm):
-        size = magnitude(self._in_float64().effective_weight())
-        return dense_error(self.in_features, self.out_features, size, self._bias_norm(), norm)
-
-    def norm_after(self, norm):
-        return (super().norm_after(norm) + self._bias_norm()) * (1 + 4 * UNIT_ROUNDOFF)
+    def _positions(self, shape):
+        return math.prod(shape[:-1])
 
     def extra_repr(self) -> str:
         return f"{self.in_features} -> {self.out_features}, bias={self.bias is not None}"
 
 
+class LipschitzConv2d(LipschitzAffine):
+    """The cross-correlation of images with W, plus b: (..., in, h, w) -> (..., out, h', w').
+
+    weight: (out, in, side, side), as torch's.  ``padding``: "same" or a number of zeros a side;
+    ``padding_mode``: "zeros" or "circular"; no dilation, no groups.  The bounds hold for images of
+    any size (see `lipexp.layers.windows.Window`).  Raises ValueError for other paddings.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        padding: int | str = "same",
+        bias: bool = True,
+        *,
+        padding_mode: str = "zeros",
+        init: str | None = "orthogonal",
+        device=None,
+        dtype=None,
+    ):
+        super().__init__()
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.window = Window.of(kernel_size, stride=stride, padding=padding, mode=padding_mode)
+        shape = (out_channels, in_channels, kernel_size, kernel_size)
+        self._make(shape, out_channels if bias else None, init, device, dtype)
+
+    def apply_weight(self, weight, x, bias=None):
+        return self.window(x, weight, bias)
+
+    def _certified(self) -> float:
+        return convolution_norm(self._weight64())
+
+    def _positions(self, shape):
+        window = self.window
+        sides = [size + window.before + window.after - window.side for size in shape[-2:]]
+        return math.prod(side // window.stride + 1 for side in sides)
+
+    def extra_repr(self) -> str:
+        window = self.window
+        return (
+            f"{self.in_channels} -> {self.out_channels}, kernel_size={window.side}, "
+            f"stride={window.stride}, padding_mode={window.mode}, bias={self.bias is not None}"
+        )
+
+
 class Branch(NamedTuple):
     """g(x) = outer phi_c(inner x + bias), phi_c(u) = phi(c u) / c, c the scalar ``scale``.
 
-    inner: (hidden, features), bias: (hidden,) or None, outer: (features, hidden).  With the
-    weight's power of two c taken out of both matrices, weights of any scale stay in range.
+    inner: (hidden, features), bias: (hidden,) or None, outer: (features, hidden), or kernels of
+    such channels.  With the weight's power of two c taken out of both, weights of any scale stay
+    in range.
     """
 
     inner: Tensor
@@ -174,28 +286,14 @@ class Branch(NamedTuple):
 
 
 class LipschitzResidual(FreeWeightModule):
-    """x -> x - g(x) with g a layer of ``hidden_features`` units.  x: (..., features).
+    """x -> x - g(x) with g a layer of ``hidden`` units or channels, of the shape of x.
 
-    The free ``weight`` has shape (hidden, features); ``activation`` is phi, a name or a module,
-    elementwise with slopes in [0, 1].  A subclass writes ``branch``, and its proof in
-    ``lipschitz_bound``.
+    ``activation`` is phi, a name or a module, elementwise with slopes in [0, 1].  A subclass writes
+    ``branch``, how its matrices are applied, and its proof in ``lipschitz_bound``.
     """
 
-    def __init__(
-        self,
-        features: int,
-        hidden_features: int | None = None,
-        bias: bool = True,
-        *,
-        activation: str | LipschitzModule = "relu",
-        init: str | None = "orthogonal",
-        device=None,
-        dtype=None,
-    ):
-        super().__init__()
-        hidden = features if hidden_features is None else hidden_features
-        self.features, self.hidden_features = features, hidden
-        self._make((hidden, features), hidden if bias else None, init, device, dtype)
+    def _make_block(self, shape, bias, activation, init, device, dtype) -> None:
+        self._make(shape, shape[0] if bias else None, init, device, dtype)
         if isinstance(activation, str):
             check_inside_residual(activation)
             activation = ACTIVATIONS[activation]()
@@ -205,14 +303,21 @@ class LipschitzResidual(FreeWeightModule):
         """The block's matrices, scaled so that neither is beyond floating-point range."""
         raise NotImplementedError
 
+    def _compute(self) -> Branch:
+        return self.branch()
+
     def effective_weight(self) -> Tensor:
-        """The matrix whose mean square is reported as the layer's effective weight."""
+        """The matrix or kernel whose mean square is reported as the layer's effective weight."""
+        raise NotImplementedError
+
+    def apply_inner(self, inner: Tensor, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        raise NotImplementedError
+
+    def apply_outer(self, outer: Tensor, hidden: Tensor) -> Tensor:
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
-        branch = self.branch()
+        branch = self.in_use()
         phi = self.activation.at_scale(branch.scale)
-        return x - F.linear(phi(F.linear(x, branch.inner, branch.bias)), branch.outer)
-
-    def extra_repr(self) -> str:
-        return f"{self.features}, hidden={self.hidden_features}, bias={self.bias is not None}"
+        hidden = phi(self.apply_inner(branch.inner, x, branch.bias))
+        return x - self.apply_outer(branch.outer, hidden)

@@ -5,14 +5,95 @@ from __future__ import annotations
 import math
 
 from torch import Tensor
+from torch.nn import functional as F
 
 from lipexp.layers.base import Branch, LipschitzResidual, log_q_range, make_log_q, refill_log_q
 from lipexp.layers.bounds import power_of_two, residual_kappa
 from lipexp.layers.gram import inverse, rescaling_sums
+from lipexp.layers.windows import Window, flipped
 from lipexp.lipschitz import TINY, UNIT_ROUNDOFF, gamma, magnitude
 
 
-class SLLLinear(LipschitzResidual):
+class _SLL(LipschitzResidual):
+    """The mathematics of both: T and the block's matrices, bound and rounding."""
+
+    def fill_own(self, generator) -> None:
+        refill_log_q(self, generator)
+
+    def _scaled(self) -> tuple[Tensor, Tensor, Tensor]:
+        """(c, U, t): W^T = c U with c a power of two, and t = T^-1 of U, 0 for a zero row."""
+        scale = power_of_two(self.weight)
+        rows = self.weight / scale
+        log_q = self.log_q if self._weighs() else None
+        return scale, rows, inverse(rescaling_sums(rows.transpose(0, 1), log_q))
+
+    def _weighs(self) -> bool:
+        """Whether q can matter: it trains, or it is not constant."""
+        return self.training or bool((self.log_q != self.log_q[0]).any())
+
+    def _times(self, rows: Tensor, factor: Tensor) -> Tensor:
+        return rows * factor.reshape(-1, *([1] * (rows.dim() - 1)))
+
+    def branch(self) -> Branch:
+        scale, rows, t = self._scaled()
+        bias = None if self.bias is None else self.bias / scale
+        outer = 2 * self._times(rows, t)
+        return Branch(rows, bias, outer.mT if outer.dim() == 2 else flipped(outer), scale)
+
+    def effective_weight(self) -> Tensor:
+        """W T^(-1/2), shape (features, hidden, ...): its norm is at most 1."""
+        _, rows, t = self._scaled()
+        return self._times(rows, t.sqrt()).transpose(0, 1)
+
+    def _side(self) -> int:
+        return self.free_shape[2] if len(self.free_shape) > 2 else 1
+
+    def _kappa(self) -> float:
+        hidden, features, *_ = self.free_shape
+        return residual_kappa(features, hidden, log_q_range(self), side=self._side())
+
+    def lipschitz_bound(self, tight: bool = False) -> float:
+        self._check_finite()
+        return math.nextafter(2 * self._kappa() - 1, math.inf)
+
+    def _positions(self, shape: tuple[int, ...]) -> int:
+        """How often each hidden unit or channel occurs."""
+        raise NotImplementedError
+
+    def local_error(self, shape, norm):
+        """2 |W T^-1| D + 2 |W| (u + gamma(h + 1)) |a| + 2 u |y|, all parts bounded by norms.
+
+        D bounds the rounding of W^T x + b and of phi; a = T^-1 phi(.) is what the second product
+        gets.  |W T^-1| <= sqrt(kappa max t).  All of it of U, as the layer computes it.
+        """
+        layer = self._in_float64()
+        scale, rows, t = (part.detach() for part in layer._scaled())
+        size, top = magnitude(rows), float(t.max())
+        places, taps = self._positions(shape), self._side() ** 2
+        d, h = self.free_shape[1] * taps, self.free_shape[0] * taps
+        bias = layer._bias_norm(places) / float(scale)
+        before = (size * norm + bias) * (1 + gamma(d + 8))
+        rounding = gamma(d + 4) * before
+        rounding = rounding + 2 * math.sqrt(self.free_shape[0] * places) * (d + 2) * TINY
+        rounding = rounding + self.activation.local_error(shape, before + rounding)
+        outer = 2 * math.sqrt(self._kappa() * top)
+        after = top * (before + rounding)
+        return (
+            outer * rounding
+            + 2 * size * (UNIT_ROUNDOFF + gamma(h + 4)) * after
+            + 2 * UNIT_ROUNDOFF * self.norm_after(shape, norm)
+            + 2 * math.sqrt(math.prod(shape)) * (h + 2) * TINY
+        ) * (1 + gamma(16))
+
+    def norm_after(self, shape, norm):
+        layer = self._in_float64()
+        scale, _, t = (part.detach() for part in layer._scaled())
+        outer = 2 * math.sqrt(self._kappa() * float(t.max()))
+        at_zero = outer * layer._bias_norm(self._positions(shape)) / float(scale)
+        return (norm * self.lipschitz_bound() + at_zero) * (1 + 8 * UNIT_ROUNDOFF)
+
+
+class SLLLinear(_SLL):
     """x -> x - 2 W T^-1 phi(W^T x + b), 1-Lipschitz; x: (..., features) -> (..., features).
 
     ``weight`` stores W^T, shape (hidden, features); T_i = sum_j |W^T W|_ij q_j / q_i.  With
@@ -23,65 +104,78 @@ class SLLLinear(LipschitzResidual):
     q = exp(log_q); ``q``: "one" (at the start) or "normal" (log_q ~ N(0, 1)).
     """
 
-    def __init__(self, features, hidden_features=None, bias=True, *, q="one", **keywords):
-        super().__init__(features, hidden_features, bias, **keywords)
+    def __init__(
+        self,
+        features: int,
+        hidden_features: int | None = None,
+        bias: bool = True,
+        *,
+        q: str = "one",
+        activation="relu",
+        init: str | None = "orthogonal",
+        device=None,
+        dtype=None,
+    ):
+        super().__init__()
+        self.features, self.hidden_features = features, hidden_features or features
+        shape = (self.hidden_features, features)
+        self._make_block(shape, bias, activation, init, device, dtype)
         make_log_q(self, self.hidden_features, q)
 
-    def fill_own(self, generator) -> None:
-        refill_log_q(self, generator)
+    def apply_inner(self, inner, x, bias=None):
+        return F.linear(x, inner, bias)
 
-    def _scaled(self) -> tuple[Tensor, Tensor, Tensor]:
-        """(c, U, t): W^T = c U with c a power of two, and t = T^-1 of U, 0 for a zero row."""
-        scale = power_of_two(self.weight)
-        rows = self.weight / scale
-        return scale, rows, inverse(rescaling_sums(rows.mT, self.log_q if self._weighs() else None))
+    def apply_outer(self, outer, hidden):
+        return F.linear(hidden, outer)
 
-    def _weighs(self) -> bool:
-        """Whether q can matter: it trains, or it is not constant."""
-        return self.training or bool((self.log_q != self.log_q[0]).any())
+    def _positions(self, shape):
+        return math.prod(shape[:-1])
 
-    def branch(self) -> Branch:
-        scale, rows, t = self._scaled()
-        bias = None if self.bias is None else self.bias / scale
-        return Branch(rows, bias, 2 * (rows * t[:, None]).mT, scale)
+    def extra_repr(self) -> str:
+        return f"{self.features}, hidden={self.hidden_features}, bias={self.bias is not None}"
 
-    def effective_weight(self) -> Tensor:
-        """W T^(-1/2), shape (features, hidden): its norm is at most 1."""
-        _, rows, t = self._scaled()
-        return (rows * t.sqrt()[:, None]).mT
 
-    def _kappa(self) -> float:
-        return residual_kappa(self.features, self.hidden_features, log_q_range(self))
+class SLLConv2d(_SLL):
+    """`SLLLinear` with convolutions: x -> x - 2 K^T * (T^-1 phi(K * x + b)), 1-Lipschitz.
 
-    def lipschitz_bound(self, tight: bool = False) -> float:
-        self._check_finite()
-        return math.nextafter(2 * self._kappa() - 1, math.inf)
+    x: (..., channels, h, w), the same after; ``weight`` K: (hidden, channels, side, side), K^T *
+    the transposed convolution.  T_i = sum_j sum_delta |corr(K_i, K_j)(delta)| q_j / q_i over hidden
+    channels and displacements bounds the rows of K K^T on images of any size, so the proof is that
+    of the dense layer.  Same padding, by zeros or circular.
+    """
 
-    def local_error(self, x, norm):
-        """2 |W T^-1| D + 2 |W| (u + gamma(h + 1)) |a| + 2 u |y|, all parts bounded by norms.
+    def __init__(
+        self,
+        channels: int,
+        hidden_channels: int | None = None,
+        kernel_size: int = 3,
+        bias: bool = True,
+        *,
+        padding_mode: str = "zeros",
+        q: str = "one",
+        activation="relu",
+        init: str | None = "orthogonal",
+        device=None,
+        dtype=None,
+    ):
+        super().__init__()
+        self.channels, self.hidden_channels = channels, hidden_channels or channels
+        self.window = Window.of(kernel_size, mode=padding_mode)
+        shape = (self.hidden_channels, channels, kernel_size, kernel_size)
+        self._make_block(shape, bias, activation, init, device, dtype)
+        make_log_q(self, self.hidden_channels, q)
 
-        D bounds the rounding of W^T x + b and of phi; a = T^-1 phi(.) is what the second product
-        gets.  |W T^-1| <= sqrt(kappa max t).  All of it of U, as the layer computes it.
-        """
-        layer = self._in_float64()
-        scale, rows, t = (part.detach() for part in layer._scaled())
-        size, top = magnitude(rows), float(t.max())
-        d, h = self.features, self.hidden_features
-        bias = layer._bias_norm() / float(scale)
-        before = (size * norm + bias) * (1 + gamma(d + 8))
-        rounding = gamma(d + 10) * before + 2 * math.sqrt(h) * (d + 2) * TINY
-        outer = 2 * math.sqrt(self._kappa() * top)
-        after = top * (before + rounding)
+    def apply_inner(self, inner, x, bias=None):
+        return self.window(x, inner, bias)
+
+    def apply_outer(self, outer, hidden):
+        return self.window.transposed(hidden, outer)
+
+    def _positions(self, shape):
+        return math.prod(shape[-2:])
+
+    def extra_repr(self) -> str:
         return (
-            outer * rounding
-            + 2 * size * (UNIT_ROUNDOFF + gamma(h + 4)) * after
-            + 2 * UNIT_ROUNDOFF * self.norm_after(norm)
-            + 2 * math.sqrt(d) * (h + 2) * TINY
-        ) * (1 + gamma(16))
-
-    def norm_after(self, norm):
-        layer = self._in_float64()
-        scale, _, t = (part.detach() for part in layer._scaled())
-        outer = 2 * math.sqrt(self._kappa() * float(t.max()))
-        at_zero = outer * layer._bias_norm() / float(scale)
-        return (norm * self.lipschitz_bound() + at_zero) * (1 + 8 * UNIT_ROUNDOFF)
+            f"{self.channels}, hidden={self.hidden_channels}, kernel_size={self.window.side}, "
+            f"padding_mode={self.window.mode}, bias={self.bias is not None}"
+        )
