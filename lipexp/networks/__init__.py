@@ -11,5 +11,9 @@ NETWORKS = Registry(
             "lipexp.networks.mlp:mlp",
             "input, [adapter], depth hidden layers of one width, head",
         ),
+        "lipconvnet": Entry(
+            "lipexp.networks.lipconvnet:lipconvnet",
+            "five blocks of convolutions, halving sides and doubling channels, for images",
+        ),
     },
 )

@@ -45,7 +45,12 @@ class Filler:
         self._plan, self._seed, self._replicate = plan, seed, replicate
 
     def fill(self, layer: FreeWeightModule, place: str, number: int = 0) -> FreeWeightModule:
-        """Fills weight, bias and what else the layer draws; ``place`` and ``number`` name it."""
+        """Fills weight, bias and what else the layer draws; ``place`` and ``number`` name it.
+
+        On the meta device there is nothing to fill, and nothing is drawn.
+        """
+        if layer.free_weight.is_meta:
+            return layer
 
         def of(what: str) -> np.random.Generator:
             return stream(self._seed, f"{what} {place}", self._replicate, number)
