@@ -17,12 +17,15 @@ from typing import Any
 from lipexp import plugins
 from lipexp.activations import ACTIVATIONS, check_inside_residual, check_width
 from lipexp.data import DATASETS
+from lipexp.defaults import defaults
 from lipexp.errors import UserError
 from lipexp.inits import INITS
 from lipexp.layers import LAYERS
 from lipexp.networks import NETWORKS
+from lipexp.rationals import parse_eps
 from lipexp.registry import Registry, nearest
 from lipexp.tasks import TASKS
+from lipexp.training import AUGMENTATIONS, OPTIMIZERS, SCHEDULES
 
 BIASES = ("zero", "default", "normal", "corrected", "none")
 
@@ -49,10 +52,27 @@ def whole(minimum: int) -> Check:
     return check
 
 
+def number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError("must be a number")
+    return float(value)
+
+
+def between(low: float, high: float) -> Check:
+    """At least ``low``, less than ``high``."""
+
+    def check(value: Any) -> float:
+        if not low <= number(value) < high:
+            below = "and finite" if math.isinf(high) else f"and below {high:g}"
+            raise ValueError(f"must be at least {low:g} {below}")
+        return float(value)
+
+    return check
+
+
 def positive(*, infinite: bool = False) -> Check:
     def check(value: Any) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ValueError("must be a number")
+        number(value)
         if not value > 0 or (math.isinf(value) and not infinite):
             raise ValueError("must be positive" + ("" if infinite else " and finite"))
         return float(value)
@@ -104,10 +124,26 @@ def list_of(check: Check) -> Check:
     return check_all
 
 
-def histograms(value: Any) -> Any:
-    if value != "auto" and not isinstance(value, list):
-        raise ValueError("must be auto or a list of layers, such as [1,10,100]")
-    return value if value == "auto" else list_of(whole(1))(value)
+def chosen(what: str, minimum: int) -> Check:
+    """auto, or a list of numbers of ``what``."""
+
+    def check(value: Any) -> Any:
+        if value != "auto" and not isinstance(value, list):
+            raise ValueError(f"must be auto or a list of {what}, such as [1,10,100]")
+        return value if value == "auto" else list_of(whole(minimum))(value)
+
+    return check
+
+
+def radii(value: Any) -> list[str]:
+    """l2 radii as they were typed; equal ones once."""
+    try:
+        names = [parse_eps(item)[0] for item in (value if isinstance(value, list) else [value])]
+    except UserError as error:
+        raise ValueError(str(error)) from error
+    if not names:
+        raise ValueError("must name a radius, such as [0.3]")
+    return list(dict.fromkeys(names))
 
 
 def device(value: Any) -> str:
@@ -132,8 +168,19 @@ KEYS: dict[str, Check] = {
     "outputs": text,
     "plugins": list_of(text),
     "task.cotangent": one_of("gaussian", "ones", "loss"),
-    "task.histograms": histograms,
+    "task.histograms": chosen("layers", 1),
     "task.operator_norms": flag,
+    "task.epochs": whole(1),
+    "task.optimizer": known(OPTIMIZERS),
+    "task.lr": positive(),
+    "task.weight_decay": between(0, math.inf),
+    "task.schedule": known(SCHEDULES),
+    "task.loss.offset": between(0, math.inf),
+    "task.loss.temperature": positive(),
+    "task.augment": known(AUGMENTATIONS),
+    "task.validation": between(0, 1),
+    "task.probe_epochs": chosen("epochs", 0),
+    "task.eps": radii,
     "model.rows": one_of(True, False, "auto"),
     "model.q": one_of("one", "normal"),
     "model.hidden": optional(whole(1)),
@@ -146,7 +193,7 @@ KEYS: dict[str, Check] = {
 }
 
 # What a run's numbers do not depend on, and so no part of its identity.
-NOT_IDENTITY = ("device", "force", "outputs", "plugins", "dataset.folder")
+NOT_IDENTITY = ("device", "force", "outputs", "plugins", "dataset.folder", "task.eps")
 
 
 @lru_cache
@@ -171,7 +218,7 @@ def choice_keys(group: str, name: str) -> frozenset[str] | None:
     if not path.is_file():
         return None
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return frozenset(content.get(group, content))
+    return frozenset(flatten(content.get(group, content)))
 
 
 @lru_cache
@@ -250,7 +297,6 @@ def read(config: Mapping[str, Any]) -> Request:
     config = {key: value for key, value in config.items() if key != "experiment"}
     for name in list_of(text)(config.get("plugins") or []):
         plugins.load(name)  # a recipe's; those that are typed are loaded already
-    config["task"] = {k: v for k, v in config.get("task", {}).items() if k != "defaults"}
     for group, registry in GROUPS.items():
         choice = config.get(group)
         if not isinstance(choice, Mapping) or "name" not in choice:
@@ -259,6 +305,7 @@ def read(config: Mapping[str, Any]) -> Request:
     flat = flatten(config)
     for key in flat:
         _check_is_known(key, config)
+    flat = _settled(flat, config)
     for key in KEYS:
         if "." not in key and key not in config:
             raise UserError(f"{key} is missing")
@@ -266,6 +313,17 @@ def read(config: Mapping[str, Any]) -> Request:
     request = Request(_unflatten(checked))
     _check_combination(request)
     return request
+
+
+def _settled(flat: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """The same keys with a default in place of null, where there is one."""
+    chosen_names = {group: config[group]["name"] for group in GROUPS}
+    facts = {**chosen_names, "residual": LAYERS.fact(config["model"]["name"], "residual", False)}
+    by_default = defaults(conf_folder() / "defaults.yaml", facts)
+    settled = {k: by_default.get(k) if v is None else v for k, v in flat.items()}
+    if "dataset.features" in settled and settled["dataset.features"] is None:
+        settled["dataset.features"] = settled["width"]
+    return settled
 
 
 def _choices_line(group: str) -> str:
@@ -325,8 +383,25 @@ def _check_combination(request: Request) -> None:
     if isinstance(wanted, list) and wanted and max(wanted) > request.depth:
         raise UserError(f"task.histograms: layer {max(wanted)} is beyond depth={request.depth}")
     dataset = request.dataset["name"]
+    if request.task["name"] == "train":
+        _check_training(request, dataset)
     if request.task.get("cotangent") == "loss" and not DATASETS.fact(dataset, "classes"):
         raise UserError(f"task.cotangent=loss needs a data set with classes; {dataset} has none")
+
+
+def _check_training(request: Request, dataset: str) -> None:
+    if not DATASETS.fact(dataset, "classes"):
+        raise UserError(f"task=train needs a data set with classes; {dataset} has none")
+    if request.replicates > 1:
+        raise UserError(
+            f"replicates={request.replicates}: task=train trains one network; "
+            "lipexp run -m seed=0,1 trains several"
+        )
+    wanted = request.task["probe_epochs"]
+    if isinstance(wanted, list) and wanted and max(wanted) > request.task["epochs"]:
+        raise UserError(
+            f"task.probe_epochs: epoch {max(wanted)} is beyond task.epochs={request.task['epochs']}"
+        )
 
 
 def unknown_key_line(key: str, chosen: Mapping[str, str]) -> str:
@@ -339,7 +414,7 @@ def unknown_key_line(key: str, chosen: Mapping[str, str]) -> str:
         if having:
             verb = "has" if len(having) == 1 else "have"
             return f"{subject} has no key {rest!r}; {group}={', '.join(having)} {verb}"
-        own = (choice_keys(group, name) or frozenset()) - {"name", "defaults"} if name else ()
+        own = (choice_keys(group, name) or frozenset()) - {"name"} if name else ()
         keys = f"its keys: {', '.join(sorted(own))}" if own else "it has none"
         return f"{subject} has no key {rest!r}; {keys}"
     every = {*(k for k in KEYS if "." not in k), *GROUPS, "experiment"}

@@ -18,5 +18,10 @@ TASKS = Registry(
             # what is printed of a finished run
             {"digest": "lipexp.runs.digest:digest"},
         ),
+        "train": Entry(
+            "lipexp.runs.train_task:prepare",
+            "trains, probes at chosen epochs, certifies the whole test set",
+            {"digest": "lipexp.runs.train_digest:digest"},
+        ),
     },
 )

@@ -1,27 +1,21 @@
-"""`lipexp collect`: all runs, finished or under way, as one table with a plot."""
+"""`lipexp collect`: all runs, finished or under way, as one table with plots."""
 
 from __future__ import annotations
 
-import shutil
-import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lipexp.cli.parser import Parser
+from lipexp.cli.text_table import text_table
 from lipexp.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 METRIC = "decay_per_layer_forward"
-SHOWN_ROWS = 30
-PLAIN_WIDTH = 200  # letters of a line where there is no terminal to fit
-SHORTEST = 15  # letters to which a name may be cut before columns are left out
-HASH = 9  # letters that end a run's name and tell it from its like
-GAP = 2  # letters between two columns
+TRAINED_METRIC = "test_accuracy"  # where nothing but trainings has finished
 
 # Column of the table of runs, and its heading.  Those that no run has are left out, and on a narrow
 # terminal the last ones.
@@ -35,10 +29,12 @@ SHOWN = {
     "seconds": "seconds",
 }
 KEPT = 3  # of these, at any width
+SHOWN_TRAINING = {"name": "run", "status": "status", "epochs_done": "epochs", "task.epochs": "of"}
 
 
 def main(argv: list[str]) -> int:
-    """Writes runs.csv, layers.csv and decay.png, and what --by and --metric ask for.
+    """Writes runs.csv, layers.csv, decay.png of probes, robustness.png of trainings, and what --by
+    and --metric ask for.
 
     Raises UserError for a folder without runs, an unknown column, and an --out that cannot be
     written.
@@ -46,7 +42,7 @@ def main(argv: list[str]) -> int:
     arguments = _parser().parse_args(argv)
     by = None if arguments.by is None else _names(arguments.by)
 
-    from lipexp.runs.collect import collect, group, pooled, varying
+    from lipexp.runs.collect import collect, group, pooled, varying, with_metric
 
     folder = _runs_folder(Path(arguments.folder))
     runs, layers = collect(folder)
@@ -54,14 +50,15 @@ def main(argv: list[str]) -> int:
         raise UserError(f"there are no runs in {folder}; `lipexp run` makes one")
     tables, figures = {"runs": runs, "layers": layers}, {}
     grouped, unlike = None, []
-    metric = arguments.metric or METRIC
+    metric = arguments.metric or _default_metric(runs)
     if by is not None or arguments.metric is not None:
-        by = varying(runs[runs["status"] == "done"]) or ["model"] if by is None else by
+        by = varying(with_metric(runs, metric)) or ["model"] if by is None else by
         grouped, unlike = group(runs, by, metric), pooled(runs, by, metric)
         stem = "_".join([metric, "by", *by]).replace("/", "-")
         tables[stem] = grouped
         figures[stem] = _figure(runs, by, metric)
-    figures["decay"] = _overview(runs)
+    figures["decay"] = _decay(runs)
+    figures["robustness"] = _robustness(runs)
     out = Path(arguments.out)
     written = _write(out, tables, figures)
     print(_summary(runs, grouped, metric))
@@ -76,8 +73,8 @@ def _parser() -> Parser:
     parser = Parser(
         "lipexp collect",
         "All runs as one table: runs.csv (a row per run), layers.csv (a row per layer of every\n"
-        "run), decay.png. With --by and --metric also one metric's mean, standard deviation and\n"
-        "number of runs in each group, as a table and a plot.",
+        "run); decay.png of probes, robustness.png of trainings. With --by and --metric also one\n"
+        "metric's mean, standard deviation and number of runs in each group, as table and plot.",
         ["lipexp collect", f"lipexp collect --by model,depth --metric {METRIC}"],
     )
     parser.add_argument(
@@ -88,7 +85,11 @@ def _parser() -> Parser:
         help="where runs are (default: outputs/runs)",
     )
     parser.add_argument("--by", metavar="K,K", help="columns of runs.csv whose groups are averaged")
-    parser.add_argument("--metric", metavar="M", help=f"what is averaged (default: {METRIC})")
+    parser.add_argument(
+        "--metric",
+        metavar="M",
+        help=f"what is averaged (default: {METRIC}; of trainings alone {TRAINED_METRIC})",
+    )
     parser.add_argument(
         "--out",
         metavar="FOLDER",
@@ -112,7 +113,14 @@ def _runs_folder(folder: Path) -> Path:
     return folder / "runs" if (folder / "runs").is_dir() else folder
 
 
-def _overview(runs: pd.DataFrame):
+def _default_metric(runs: pd.DataFrame) -> str:
+    from lipexp.runs.collect import trained
+
+    probed = METRIC in runs and runs[METRIC].notna().any()
+    return METRIC if probed or trained(runs).empty else TRAINED_METRIC
+
+
+def _decay(runs: pd.DataFrame):
     """The plot of every collection; None while no run has a decay."""
     from lipexp.runs.collect import varying, with_metric
 
@@ -121,6 +129,18 @@ def _overview(runs: pd.DataFrame):
     except UserError:
         return None
     return _figure(finished, varying(finished), METRIC)
+
+
+def _robustness(runs: pd.DataFrame):
+    """The plot of trained runs; None while there are fewer than two to compare."""
+    from lipexp.runs.collect import trained, varying
+
+    finished = trained(runs)
+    if len(finished) < 2:
+        return None
+    from lipexp.plots.robustness import robustness
+
+    return robustness(finished, by=list(dict.fromkeys(["model", "init", *varying(finished)])))
 
 
 def _figure(runs: pd.DataFrame, by: Sequence[str], metric: str):
@@ -156,95 +176,42 @@ def _summary(runs: pd.DataFrame, grouped: pd.DataFrame | None, metric: str) -> s
     states = ", ".join(f"{counts[status]} {status}" for status in sorted(counts))
     lines = [f"{len(runs)} run{'s' if len(runs) > 1 else ''}: {states}"]
     if grouped is None:
-        shown = [key for key in SHOWN if key in runs and runs[key].notna().any()]
-        lines.append(_text_table(runs[shown], [SHOWN[key] for key in shown], "runs.csv", KEPT))
-        return "\n".join(lines)
+        return "\n".join([*lines, *_tables(runs)])
     lines.append(f"{metric}, mean and standard deviation over n runs:")
     headings = [
         name.replace("_", " ") if name == "standard_deviation" else name for name in grouped
     ]
-    lines.append(_text_table(grouped, headings, "its csv file", len(headings)))
+    lines.append(text_table(grouped, headings, "its csv file", len(headings)))
     return "\n".join(lines)
 
 
-def _text_table(table: pd.DataFrame, headings: Sequence[str], rest: str, keep: int) -> str:
-    """Aligned columns, at most SHOWN_ROWS rows; the first ``keep`` columns at any width."""
-    shown = table.head(SHOWN_ROWS)
-    columns = [
-        _Column(heading, [_cell(value, key) for value in shown[key]], _is_number(shown[key].dtype))
-        for heading, key in zip(headings, shown, strict=True)
-    ]
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else PLAIN_WIDTH
-    columns = _fitted(columns, width, min(keep, len(columns)))
-    lines = [_line(columns, [column.heading for column in columns]), "─" * _line_width(columns)]
-    lines += [_line(columns, [c.cells[row] for c in columns]) for row in range(len(shown))]
-    if len(table) > SHOWN_ROWS:
-        lines.append(f"... {len(table) - SHOWN_ROWS} more in {rest}")
-    return "\n".join(lines)
+def _tables(runs: pd.DataFrame) -> list[str]:
+    """Probes one by one, trainings under way, and the accuracies of those that are done."""
+    from lipexp.runs.collect import accuracies, trained
+
+    finished = trained(runs)
+    training = (runs["task"] == "train") & ~runs.index.isin(finished.index)
+    probes = ~runs.index.isin(finished.index) & ~training
+    lines, gap = [], []
+    for some, headings in ((probes, SHOWN), (training, SHOWN_TRAINING)):
+        shown = [key for key in headings if key in runs and runs.loc[some, key].notna().any()]
+        if some.any():
+            names = [headings[key] for key in shown]
+            lines += [*gap, text_table(runs.loc[some, shown], names, "runs.csv", KEPT)]
+            gap = [""]
+    if not finished.empty:
+        table, by = accuracies(finished)
+        table = table.dropna(axis="columns", how="all")
+        names = [_accuracy_heading(column) for column in table]
+        lines += [*gap, "trained, mean and standard deviation (sd) over n seeds:"]
+        lines.append(text_table(table, names, "runs.csv", len(by) + 3))
+    return lines
 
 
-@dataclass(frozen=True)
-class _Column:
-    heading: str
-    cells: list[str]
-    numeric: bool
-
-    @property
-    def width(self) -> int:
-        return max(map(len, [self.heading, *self.cells]))
-
-
-def _line_width(columns: Sequence[_Column]) -> int:
-    return sum(column.width for column in columns) + GAP * (len(columns) - 1)
-
-
-def _line(columns: Sequence[_Column], cells: Sequence[str]) -> str:
-    aligned = [
-        cell.rjust(column.width) if column.numeric else cell.ljust(column.width)
-        for column, cell in zip(columns, cells, strict=True)
-    ]
-    return (" " * GAP).join(aligned).rstrip()
-
-
-def _fitted(columns: list[_Column], width: int, keep: int) -> list[_Column]:
-    """What a line has room for: the widest text is cut, and then the last columns are left out."""
-    texts = [place for place in range(keep) if not columns[place].numeric]
-    if not texts:
-        return columns
-    place = max(texts, key=lambda place: columns[place].width)
-    widest = columns[place]
-    least = min(widest.width, max(len(widest.heading), SHORTEST))
-    while len(columns) > keep and _line_width(columns) - width > widest.width - least:
-        columns = columns[:-1]
-    room = max(widest.width - max(_line_width(columns) - width, 0), least)
-    cut = replace(widest, cells=[_shortened(cell, room) for cell in widest.cells])
-    return [*columns[:place], cut, *columns[place + 1 :]]
-
-
-def _shortened(text: str, room: int) -> str:
-    """Start and end of a text: "aol-mlp-d10-w64-normal-c33715f9", 20 -> "aol-mlp-d1…-c33715f9"."""
-    if len(text) <= room:
-        return text
-    end = min(HASH, 2 * (room - 1) // 3)
-    return f"{text[: room - 1 - end]}…{text[-end:]}"
-
-
-def _is_number(kind: Any) -> bool:
-    from pandas.api.types import is_numeric_dtype
-
-    return is_numeric_dtype(kind)
-
-
-def _cell(value: Any, column: str) -> str:
-    """A setting as it was asked for; what came out of a run with four decimals."""
-    import pandas as pd
-
-    from lipexp.runs.collect import is_setting
-
-    if pd.isna(value):
-        return ""
-    if not isinstance(value, float):
-        return str(value)
-    if is_setting(column) or abs(value) >= 1e6:
-        return f"{value:.4g}"
-    return f"{value:z.4f}"  # z: what rounds to zero has no sign
+def _accuracy_heading(column: str) -> str:
+    """Of a column of `lipexp.runs.collect.accuracies`."""
+    if column.endswith("_sd"):
+        return "sd"
+    if column == "test_accuracy":
+        return "accuracy"
+    return column.replace("cra_", "CRA ") if column.startswith("cra_") else column

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from lipexp import config, plugins
-from lipexp.cli import interrupts, requests
-from lipexp.cli.progress import layers_bar
+from lipexp.cli import requests
+from lipexp.cli.progress import progress_bar
 from lipexp.errors import RunError, UserError
 from lipexp.runs.outcome import Outcome
 
@@ -30,12 +30,7 @@ def execute(composed: DictConfig, *, bar: bool) -> Outcome:
         return Outcome(error=error)
     except OmegaConfBaseException as error:
         return Outcome(error=UserError(requests.explain(error, [])))
-    with layers_bar(shown=bar) as show:
-
-        def progress(done: int, total: int) -> None:
-            interrupts.check()
-            show(done, total)
-
+    with progress_bar(shown=bar) as progress:
         return execute_request(request, progress)
 
 

@@ -16,7 +16,7 @@ from lipexp.tasks import TASKS
 
 def _of_registry(registry: Registry, group: str | None):
     for name in registry:
-        keys = (choice_keys(group, name) or frozenset()) - {"name", "defaults"} if group else ()
+        keys = (choice_keys(group, name) or frozenset()) - {"name"} if group else ()
         note = f"  [{', '.join(f'{group}.{key}' for key in sorted(keys))}]" if keys else ""
         yield name, registry.entry(name).description + note
 

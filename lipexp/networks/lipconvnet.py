@@ -34,20 +34,21 @@ def padded_side(height: int, width: int) -> int:
     return max(SIDE, height, width)
 
 
-def check_lipconvnet(
-    model: str, depth: int, width: int, input_shape: tuple[int, ...], classes: int | None
-) -> None:
+def check(plan: Blueprint) -> None:
     """Raises UserError for what this network cannot be built of."""
+    model, depth, width, classes = plan.model, plan.depth, plan.width, plan.classes
     if model not in CONVOLUTIONS:
         known = ", ".join(CONVOLUTIONS)
         raise UserError(f"model={model} has no convolution for network=lipconvnet; known: {known}")
+    if plan.bias == "corrected":
+        raise UserError("bias=corrected is known for dense layers alone, not network=lipconvnet")
     if depth % BLOCKS:
         raise UserError(f"depth={depth}: network=lipconvnet needs a multiple of {BLOCKS}")
     if width % 2:
         raise UserError(f"width={width}: network=lipconvnet needs an even number of channels")
-    if len(input_shape) != 3:
+    if len(plan.input_shape) != 3:
         raise UserError("network=lipconvnet needs images; this data set has none")
-    channels, *sides = input_shape
+    channels, *sides = plan.input_shape
     if channels > width:
         raise UserError(f"width={width}: network=lipconvnet needs at least {channels} channels")
     if max(sides) > SIDE and any(side % SIDE for side in sides):
@@ -69,7 +70,7 @@ def lipconvnet(plan: Blueprint, *, seed: int, replicate: int = 0, dtype=torch.fl
     the last.  Larger images (multiples of 32) are sum-pooled to one pixel with norm 1.
     Raises UserError for a depth, width or shape it cannot be built with.
     """
-    check_lipconvnet(plan.model, plan.depth, plan.width, plan.input_shape, plan.classes)
+    check(plan)
     filler = Filler(plan, seed, replicate)
     residual = CONVOLUTIONS.fact(plan.model, "residual", False)
     keys = dict(plan.layer_keys)

@@ -2,63 +2,31 @@
 
 from __future__ import annotations
 
-import json
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from io import BytesIO
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
-from filelock import FileLock, Timeout
 
-from lipexp.config import GROUPS, KEYS, NOT_IDENTITY, flatten
 from lipexp.errors import UserError
 from lipexp.registry import nearest
+from lipexp.runs.reading import DONE, FILES, LEADING, Run, is_setting, read
 
-DONE, RUNNING, UNFINISHED = "done", "running", "unfinished"
-FAILED, UNREADABLE = "failed", "unreadable"
-
-# The first columns of the table of runs; the keys of an init follow it, other settings come behind.
-LEADING = (
-    *("name", "status", "task", "model", "network", "depth", "width", "init", "bias"),
-    *("activation", "dataset", "seed", "replicates"),
-)
-WHOLE = ("depth", "width", "seed", "replicates")
-
-FILES = ("config.yaml", "summary.json", "layers.csv")  # a folder with one of these is a run
 COLLECTED = "runs.csv"  # a folder with this is what an earlier collection left
 DEEPEST = 3  # levels below the folder that is given: outputs/runs/<task>/<name>, and one above
-
-# libyaml, where PyYAML was built with it, reads a configuration ten times as fast.
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_NUMBERS = {"epoch": int, "replicate": int, "layer": int, "fan_in": "Int64", "fan_out": "Int64"}
-
-
-@dataclass
-class _Run:
-    """What could be read of one run's folder."""
-
-    name: str
-    status: str = UNREADABLE
-    settings: dict[str, Any] = field(default_factory=dict)
-    headline: dict[str, Any] = field(default_factory=dict)
-    layers: pd.DataFrame | None = None
 
 
 def collect(folder: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """(runs, layers) of every run at or below ``folder``, sorted by name.
 
-    ``runs``: name, status, the settings (a choice's keys as ``init.beta``), the headline numbers of
-    summary.json; missing where a run has none.  Status: done; running, a process holds its folder;
-    unfinished, interrupted; failed, log.txt holds a trace of this attempt; unreadable, a file is
-    missing or broken, which is no error.  ``layers``: every layers.csv, the run's name in a first
-    column ``run``.
+    ``runs``: name, status, the settings (a choice's keys as ``init.beta``), of a training
+    ``epochs_done``, the headline numbers of summary.json; missing where a run has none.  Status:
+    done; running, a process holds its folder; unfinished, interrupted; failed, log.txt holds a
+    trace of this attempt; unreadable, a file is missing or broken, which is no error.  ``layers``:
+    every layers.csv, the run's name in a first column ``run``.
     Files may come and go meanwhile: each is read once, and summary.json, written last, first.
     """
-    found = [_read(path) for path in _folders(Path(folder))]
+    found = [read(path) for path in _folders(Path(folder))]
     found = [run for run in found if run is not None]
     parts = [run.layers.assign(run=run.name) for run in found if run.layers is not None]
     layers = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame({"run": []})
@@ -98,7 +66,7 @@ def with_metric(runs: pd.DataFrame, metric: str) -> pd.DataFrame:
     if metric not in metrics:
         near = ", ".join(nearest(metric, metrics))
         raise UserError(f"unknown metric {metric!r}; nearest: {near}" if near else _nobody(metric))
-    finished = runs[runs[metric].notna()]  # only a done run has headline numbers
+    finished = runs[(runs["status"] == DONE) & runs[metric].notna()]
     if finished.empty:
         raise UserError(_nobody(metric))
     return finished
@@ -108,14 +76,6 @@ def _nobody(metric: str) -> str:
     return f"no finished run has {metric}"
 
 
-def is_setting(column: str) -> bool:
-    """A column that says what was asked of a run, not what came out of it."""
-    key, _, own = column.partition(".")
-    if key in GROUPS:
-        return column not in NOT_IDENTITY
-    return not own and key in KEYS and key not in NOT_IDENTITY
-
-
 def varying(runs: pd.DataFrame) -> list[str]:
     """The settings in which runs differ, the seed aside: what a mean over seeds is grouped by.
 
@@ -123,6 +83,34 @@ def varying(runs: pd.DataFrame) -> list[str]:
     """
     settings = [column for column in runs if is_setting(column) and column != "seed"]
     return [column for column in settings if runs[column].nunique() > 1]
+
+
+def trained(runs: pd.DataFrame) -> pd.DataFrame:
+    """The done runs that have a test accuracy."""
+    try:
+        return with_metric(runs, "test_accuracy")
+    except UserError:
+        return runs.iloc[:0]
+
+
+def accuracies(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """n, and mean and standard deviation (n - 1) of test_accuracy and each cra_<eps> of trained
+    runs, by model, depth, init and what else varies besides the seed.
+
+    (table, the columns that name a group); the deviation of a metric is in ``<metric>_sd``.  What
+    not all n runs of a group have is missing.
+    """
+    from lipexp.plots.eps import suffixes
+
+    by = list(dict.fromkeys(["model", "depth", "init", *varying(runs)]))
+    known = runs.select_dtypes("number").dropna(axis="columns", how="all")
+    groups = runs.groupby(by, dropna=False)
+    n = groups["test_accuracy"].count()
+    columns = {"n": n}
+    for metric in ("test_accuracy", *(f"cra_{eps}" for eps in suffixes(known, "cra_"))):
+        found = groups[metric].agg(["mean", "std"]).where(groups[metric].count() == n)
+        columns[metric], columns[f"{metric}_sd"] = found["mean"], found["std"]
+    return pd.DataFrame(columns).reset_index(), by
 
 
 def _folders(folder: Path, levels: int = DEEPEST) -> list[Path]:
@@ -146,97 +134,7 @@ def _folders(folder: Path, levels: int = DEEPEST) -> list[Path]:
     return sorted(inside, key=lambda path: (path.name, path))
 
 
-def _read(folder: Path) -> _Run | None:
-    """One run; None if its folder has vanished."""
-    run = _Run(folder.resolve().name)
-    try:
-        run.settings = _settings(folder / "config.yaml")
-        held = _is_held(folder)  # asked first: a run that ends meanwhile is done, not unfinished
-        summary = _summary(folder / "summary.json")
-        run.layers = _layers(folder / "layers.csv")
-        if summary is None:
-            run.status = FAILED if _has_failed(folder) else RUNNING if held else UNFINISHED
-        elif run.layers is None:
-            raise ValueError("layers.csv is missing")
-        else:
-            run.status, run.headline = DONE, summary
-    except (OSError, ValueError, yaml.YAMLError):
-        if not folder.is_dir():
-            return None
-    return run
-
-
-def _is_held(folder: Path) -> bool:
-    """A process holds the lock of a run under way; that of a killed one is there, but free.
-
-    False where there is no lock, or where it cannot be told: in a folder of somebody else's.
-    """
-    lock = folder / ".lock"
-    if not lock.exists():
-        return False
-    try:
-        with FileLock(lock, timeout=0):
-            return False
-    except Timeout:
-        return True
-    except OSError:
-        return False
-
-
-def _settings(path: Path) -> dict[str, Any]:
-    """What was asked, as flat keys; a choice's name under its group alone."""
-    config = yaml.load(path.read_bytes(), _Loader)
-    if not isinstance(config, Mapping):
-        raise ValueError(f"{path} holds no settings")
-    flat = {key.removesuffix(".name"): value for key, value in flatten(config).items()}
-    settings = {key: value for key, value in flat.items() if is_setting(key)}
-    missing = [key for key in (*GROUPS, *WHOLE) if settings.get(key) is None]
-    if missing or not all(isinstance(settings[key], int) for key in WHOLE):
-        raise ValueError(f"{path} is not the configuration of a run")
-    return settings
-
-
-def _summary(path: Path) -> dict[str, Any] | None:
-    """The headline numbers; None where there is no summary yet."""
-    try:
-        summary = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    if not isinstance(summary, Mapping):
-        raise ValueError(f"{path} holds no numbers")
-    flat = {key: value for key, value in summary.items() if not isinstance(value, Mapping)}
-    return {key: value for key, value in flat.items() if key not in LEADING and not is_setting(key)}
-
-
-def _layers(path: Path) -> pd.DataFrame | None:
-    """The table of layers; None where there is none yet."""
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return None
-    if not content.endswith(b"\n"):
-        raise ValueError(f"{path} is cut off")
-    kinds = defaultdict(lambda: float, {**_NUMBERS, "name": str})
-    table = pd.read_csv(BytesIO(content), dtype=kinds)
-    # Rows longer than the header would become an index.
-    regular = isinstance(table.index, pd.RangeIndex)
-    if not regular or not {"epoch", "replicate", "layer"} <= set(table):
-        raise ValueError(f"{path} is no table of layers")
-    return table
-
-
-def _has_failed(folder: Path) -> bool:
-    """log.txt holds a trace, and this attempt wrote it: each begins by writing config.yaml."""
-    log = folder / "log.txt"
-    try:
-        if log.stat().st_mtime_ns < (folder / "config.yaml").stat().st_mtime_ns:
-            return False
-        return b"Traceback (most recent call last)" in log.read_bytes()
-    except FileNotFoundError:
-        return False
-
-
-def _table(found: Sequence[_Run]) -> pd.DataFrame:
+def _table(found: Sequence[Run]) -> pd.DataFrame:
     """One row per run: the leading columns, the other settings by name, the headline numbers."""
     rows = [{"name": run.name, "status": run.status, **run.settings} for run in found]
     settings = sorted({key for row in rows for key in row} - set(LEADING))

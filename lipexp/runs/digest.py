@@ -6,9 +6,11 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from lipexp.config import Request
 
 # Heading and column of layers.csv; with two decimals the table fits 80 letters to depth 10,000.
 COLUMNS = (
@@ -108,12 +110,19 @@ def _rates(summary: dict[str, Any], way: str) -> str:
     return f"  {parts[0]}  ({', '.join(parts[1:])}; {life})"
 
 
-def digest(folder: Path, *, notes: Sequence[str] = ()) -> str:
+def data_name(summary: Mapping[str, Any]) -> str:
+    """The data set, and what is to be known of it."""
+    if summary["dataset_verified"]:
+        return summary["dataset"]
+    fingerprint = summary["dataset_fingerprint"]
+    return f"{summary['dataset']} (not the published files: fingerprint {fingerprint})"
+
+
+def digest(request: Request, *, notes: Sequence[str] = ()) -> str:
     """What is printed of a finished probe."""
+    folder = request.folder
     summary = read_summary(folder)
-    data = summary["dataset"]
-    if not summary["dataset_verified"]:
-        data += f" (not the published files: fingerprint {summary['dataset_fingerprint']})"
+    data = data_name(summary)
     lines = [
         f"{summary['name']}",
         f"{plural(summary['replicates'], 'network')}, {plural(summary['batch'], 'input')} of "

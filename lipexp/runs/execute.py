@@ -16,13 +16,13 @@ from lipexp.errors import RunError, UserError
 from lipexp.files import write_json, write_table, write_text
 from lipexp.registry import resolve
 from lipexp.runs.digest import read_summary
-from lipexp.runs.job import Job, Progress, Result
+from lipexp.runs.job import CHECKPOINT, Job, Progress, Result, Silent
 from lipexp.runs.outcome import Outcome
 from lipexp.tasks import TASKS
 
 
-def execute(request: Request, progress: Progress = lambda done, total: None) -> Outcome:
-    """Runs a request unless it is done; ``progress(done, total)`` is called on the way.
+def execute(request: Request, progress: Progress | None = None) -> Outcome:
+    """Runs a request unless it is done, from its checkpoint on if there is one.
 
     Never raises for what a run can raise: in a sweep the next point follows.
     """
@@ -38,12 +38,12 @@ def execute(request: Request, progress: Progress = lambda done, total: None) -> 
     with claim:
         if not request.force and (done := _if_done(request)):
             return done  # another process was faster
-        return _run(job, request, progress)
+        return _run(job, request, progress or Silent())
 
 
 def _digest(request: Request, notes: Sequence[str] = ()) -> str:
     """What is printed of a finished run, by its task."""
-    return resolve(TASKS.fact(request.task["name"], "digest"))(request.folder, notes=notes)
+    return resolve(TASKS.fact(request.task["name"], "digest"))(request, notes=notes)
 
 
 def _if_done(request: Request) -> Outcome | None:
@@ -61,9 +61,10 @@ def _if_done(request: Request) -> Outcome | None:
 def _run(job: Job, request: Request, progress: Progress) -> Outcome:
     folder = request.folder
     try:
-        _write(job.run(folder, progress), folder)
+        result = job.run(folder, progress)
+        _write(result, folder)
         text = _digest(request)
-        write_text(text + "\n", folder / "log.txt")
+        write_text("\n".join([*result.log, text]) + "\n", folder / "log.txt")
         return Outcome(folder, text)
     except (UserError, RunError) as error:
         return Outcome(folder, error=RunError(str(error)))
@@ -120,6 +121,8 @@ def _notes_when_done(summary: Mapping[str, Any]) -> list[str]:
 class _Claim:
     """The run's folder, held by this process alone; taken back if the run is interrupted.
 
+    With a checkpoint in it, it stays, and the same request goes on from there.
+
     Raises UserError where the folder cannot be written.
     """
 
@@ -140,7 +143,7 @@ class _Claim:
                 f"outputs={request.outputs}: cannot be written ({error.strerror})"
             ) from error
         if request.force:
-            for name in ("summary.json", "log.txt"):
+            for name in ("summary.json", "log.txt", CHECKPOINT):
                 (self._folder / name).unlink(missing_ok=True)
 
     def __enter__(self) -> _Claim:
@@ -149,7 +152,8 @@ class _Claim:
     def __exit__(self, kind, value, trace) -> None:
         (self._folder / ".lock").unlink(missing_ok=True)
         self._lock.release()
-        if kind is not None and read_summary(self._folder) is None:
+        kept = (self._folder / CHECKPOINT).exists()
+        if kind is not None and not kept and read_summary(self._folder) is None:
             self._take_back()
 
     def _take_back(self) -> None:

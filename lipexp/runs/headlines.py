@@ -48,23 +48,34 @@ def rates(table: pd.DataFrame, depth: int) -> dict[str, float | None]:
 
 def warning(table: pd.DataFrame, request: Request) -> str | None:
     """What a student should know before training this network; None where signal arrives."""
-    signal = table[table["layer"] == request.depth]["predicted_log10_second_moment"].mean()
-    gradient = table[table["layer"] == 1]["predicted_log10_gradient_second_moment"].mean()
+    signal, law = _known(table, request.depth, "log10_second_moment")
+    gradient, _ = _known(table, 1, "log10_gradient_second_moment")
     if signal < TRAINABLE_LOG10:
         what = f"the signal's mean square falls to 10^{signal:.0f} at layer {request.depth}"
     elif gradient < TRAINABLE_LOG10:
-        what = (
-            f"the gradient's mean square falls to 10^{gradient:.0f} at layer 1 (the bias keeps the "
-            "signal's size, but nothing of the input reaches the last layer)"
-        )
+        what = f"the gradient's mean square falls to 10^{gradient:.0f} at layer 1"
+        if request.bias not in ("zero", "none"):
+            what += (
+                " (the bias keeps the signal's size, but nothing of the input reaches the last "
+                "layer)"
+            )
     else:
         return None
     text = (
-        f"by the law, {what}; training in float32 needs about 10^{TRAINABLE_LOG10:.0f}, so this "
-        "network will not learn"
+        f"{'by the law' if law else 'as measured'}, {what}; training in float32 needs about "
+        f"10^{TRAINABLE_LOG10:.0f}, so this network will not learn"
     )
     cures = _cures(request)
     return f"{text}. What carries signal to any depth: {'; '.join(cures)}" if cures else text
+
+
+def _known(table: pd.DataFrame, layer: int, column: str) -> tuple[float, bool]:
+    """(what the law says of a column at a layer, True); without a law what was measured, False."""
+    rows = table[table["layer"] == layer]
+    predicted = rows[f"predicted_{column}"].mean()
+    if not math.isnan(predicted):
+        return float(predicted), True
+    return float(rows[column].mean()), False
 
 
 def _cures(request: Request) -> list[str]:

@@ -10,6 +10,7 @@ import pandas as pd
 from lipexp.config import Request
 from lipexp.networks.blueprint import Blueprint
 from lipexp.probing.probe import Statistics
+from lipexp.runs.plan import blueprint
 from lipexp.theory import Profile, free_weight_variance, profile
 
 MEASURED = (
@@ -40,23 +41,26 @@ COLUMNS = (
 
 
 def layer_table(
-    statistics: Statistics, request: Request, plan: Blueprint, *, epoch: int = 0
+    statistics: Statistics, request: Request, *, cotangent: str, epoch: int = 0
 ) -> tuple[pd.DataFrame, str]:
-    """One row per (replicate, layer), and the line that says which law stands in it."""
+    """One row per (replicate, layer), and the line that says which law stands in it.
+
+    The law is one of networks as they are initialised: at later epochs there is none.
+    """
     columns = dict(statistics.columns)
     rows, replicates = columns["log10_second_moment"].shape
     columns["lipschitz_bound"] = _bounds(statistics, (rows, replicates))
     for name in PREDICTED:
         columns[f"predicted_{name}"] = np.full((rows, replicates), np.nan)
-    law = ""
-    for replicate in range(replicates):
+    law = no_law(request, epoch)
+    for replicate in range(0 if law else replicates):
         entering = columns["log10_second_moment"][0, replicate]
-        prediction = predict(request, plan, entering)
+        prediction = predict(request, entering, cotangent)
         law = prediction.law
         for name in PREDICTED:
             values = getattr(prediction, name)
             columns[f"predicted_{name}"][: len(values), replicate] = values
-    if request.task["cotangent"] == "loss":  # it enters with the moment it has, not with 1
+    if cotangent == "loss":  # it enters with the moment it has, not with 1
         for name in ("log10_gradient_second_moment", "typical_log10_gradient_second_moment"):
             entered = columns["log10_gradient_second_moment"][request.depth]
             columns[f"predicted_{name}"] += entered
@@ -85,8 +89,18 @@ def _bounds(statistics: Statistics, shape: tuple[int, int]) -> np.ndarray:
     return bounds
 
 
-def predict(request: Request, plan: Blueprint, entering: float) -> Profile:
+def no_law(request: Request, epoch: int = 0) -> str:
+    """Why there is no law; empty where there may be one."""
+    if epoch:
+        return "no law: weights have been trained"
+    if request.network["name"] != "mlp":
+        return f"no law is known for network={request.network['name']}"
+    return ""
+
+
+def predict(request: Request, entering: float, cotangent: str) -> Profile:
     """The law of a request's network for a signal of log10 second moment ``entering``."""
+    plan = blueprint(request)
     features = plan.width if request.residual else math.prod(plan.input_shape)
     keys = plan.layer_keys
     return profile(
@@ -101,7 +115,7 @@ def predict(request: Request, plan: Blueprint, entering: float) -> Profile:
         hidden=keys.get("hidden"),
         init_variance=_scale_of_gnd(plan),
         between=plan.between,
-        cotangent=request.task["cotangent"],
+        cotangent=cotangent,
     )
 
 

@@ -12,16 +12,14 @@ import numpy as np
 import torch
 
 from lipexp import data
-from lipexp.config import Request, typed
-from lipexp.networks import NETWORKS
-from lipexp.networks.blueprint import Blueprint
-from lipexp.networks.trial import try_plugins
+from lipexp.config import Request
 from lipexp.probing.probe import Statistics, probe
 from lipexp.runs.device import choose_device, device_name, threads_for
 from lipexp.runs.digest import plural
 from lipexp.runs.headlines import rates, warning
 from lipexp.runs.job import Progress, Result
 from lipexp.runs.layer_table import layer_table
+from lipexp.runs.plan import build, check_plan, describe
 from lipexp.runs.provenance import provenance
 from lipexp.runs.size import check_size
 from lipexp.streams import stream
@@ -35,8 +33,8 @@ def prepare(request: Request) -> ProbeJob:
     """Checks what needs torch and the data; raises UserError before anything is left on disk."""
     device = choose_device(request.device)
     dataset = data.load(request.dataset["name"], **request.group_keys("dataset"))
+    check_plan(request)
     check_size(request, math.prod(dataset.shape))
-    try_plugins(blueprint(request, dataset))
     inputs, labels = data.draw_inputs(dataset, request.batch, request.seed)
     return ProbeJob(request, device, dataset, inputs, labels)
 
@@ -50,13 +48,13 @@ class ProbeJob:
     dataset: data.Dataset
     inputs: np.ndarray
     labels: np.ndarray
+    unit = "layers"
 
     def run(self, folder: Path, progress: Progress) -> Result:
         request, began = self.request, time.perf_counter()
-        plan = blueprint(request, self.dataset)
         with threads_for(request.replicates * request.batch * request.width):
-            statistics = self._measure(plan, progress)
-            table, law = layer_table(statistics, request, plan)
+            statistics = self._measure(progress)
+            table, law = layer_table(statistics, request, cotangent=request.task["cotangent"])
             summary: dict[str, Any] = {
                 "name": request.name,
                 "task": "probe",
@@ -72,15 +70,11 @@ class ProbeJob:
         figures = _figures(request, table, statistics, self.device)
         return Result({"layers.csv": table}, figures, summary)
 
-    def _measure(self, plan: Blueprint, progress: Progress) -> Statistics:
+    def _measure(self, progress: Progress) -> Statistics:
         request, dtype = self.request, getattr(torch, self.request.dtype)
-        build = NETWORKS[request.network["name"]]
         replicates = range(request.replicates)
         return probe(
-            [
-                build(plan, seed=request.seed, replicate=r, dtype=dtype).to(self.device).eval()
-                for r in replicates
-            ],
+            [build(request, replicate=r, dtype=dtype).to(self.device).eval() for r in replicates],
             torch.from_numpy(self.inputs).to(self.device, dtype),
             cotangent=request.task["cotangent"],
             generators=[stream(request.seed, "cotangent", r) for r in replicates],
@@ -115,31 +109,3 @@ def _figures(
     if statistics.histograms:
         figures["histograms"] = layers.histograms(statistics.histograms, title, note)
     return figures
-
-
-def describe(request: Request) -> str:
-    """A run in a few words, for the head of a figure."""
-    keys = ", ".join(f"{key} {typed(v)}" for key, v in request.group_keys("init").items())
-    return (
-        f"{request.model['name']}, depth {request.depth}, width {request.width}, "
-        f"{request.init['name']}{f' ({keys})' if keys else ''}, bias {request.bias}, "
-        f"{request.activation}, {request.dataset['name']}"
-    )
-
-
-def blueprint(request: Request, dataset: data.Dataset) -> Blueprint:
-    """The network of a request on a data set."""
-    return Blueprint(
-        model=request.model["name"],
-        depth=request.depth,
-        width=request.width,
-        input_shape=dataset.shape,
-        classes=dataset.classes or None,
-        mean=dataset.mean or None,
-        activation=request.activation,
-        between=request.network["activation"],
-        bias=request.bias,
-        init=request.init["name"],
-        layer_keys=request.group_keys("model"),
-        init_keys=request.group_keys("init"),
-    )

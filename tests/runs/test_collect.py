@@ -1,6 +1,5 @@
 """Collecting runs: whatever is in a folder becomes one tidy table."""
 
-import json
 import os
 import subprocess
 import sys
@@ -10,59 +9,15 @@ import pandas as pd
 import pytest
 import yaml
 from filelock import FileLock
+from run_fakes import METRIC, configuration, layers_text, make_run
 
-from lipexp.cli import collect as command
+from lipexp.cli import text_table
 from lipexp.cli.collect import main
 from lipexp.errors import UserError
 from lipexp.runs.collect import collect, group, pooled, varying
 
-METRIC = "decay_per_layer_forward"
 WAYS = ("forward", "backward")
 TRACE = "Traceback (most recent call last):\n  ...\nZeroDivisionError: division by zero\n"
-
-
-def configuration(*, model="aol", init=None, depth=2, width=64, seed=0):
-    return {
-        "depth": depth,
-        "width": width,
-        "bias": "zero",
-        "activation": "relu",
-        "seed": seed,
-        "replicates": 1,
-        "batch": 1000,
-        "device": "auto",
-        "dtype": "float64",
-        "force": False,
-        "outputs": "/somewhere",
-        "plugins": [],
-        "model": {"name": model, "rows": False},
-        "network": {"name": "mlp", "activation": "identity"},
-        "init": init or {"name": "normal"},
-        "dataset": {"name": "digits", "folder": None, "verify": True},
-        "task": {"name": "probe", "cotangent": "gaussian", "histograms": [1, 2]},
-    }
-
-
-def layers_text(depth=2):
-    lines = ["epoch,replicate,layer,name,fan_in,fan_out,log10_second_moment,log10_variance"]
-    lines.append("0,0,0,input,,,-0.1,")
-    lines += [f"0,0,{n},body.layer{n},64,64,{-1.5 * n},-inf" for n in range(1, depth + 1)]
-    return "\n".join(lines) + "\n"
-
-
-def make_run(root, name, *, summary=None, log=None, layers=True, **keys):
-    folder = root / "probe" / name
-    folder.mkdir(parents=True)
-    text = "# lipexp run ...\n" + yaml.safe_dump(configuration(**keys), sort_keys=False)
-    (folder / "config.yaml").write_text(text)
-    if layers:
-        (folder / "layers.csv").write_text(layers_text(keys.get("depth", 2)))
-    if log is not None:
-        (folder / "log.txt").write_text(log)
-    if summary is not None:
-        headline = {"name": name, "task": "probe", "depth": keys.get("depth", 2), **summary}
-        (folder / "summary.json").write_text(json.dumps(headline))
-    return folder
 
 
 @pytest.fixture
@@ -174,7 +129,7 @@ def test_a_file_that_may_not_be_read_makes_its_run_unreadable(tmp_path):
 def test_a_run_that_vanishes_while_it_is_read_is_no_run(tmp_path, monkeypatch):
     import shutil
 
-    import lipexp.runs.collect as module
+    import lipexp.runs.reading as module
 
     make_run(tmp_path, "stays", summary={METRIC: -1.0})
     going = make_run(tmp_path, "goes", summary={METRIC: -1.0})
@@ -399,9 +354,9 @@ def test_a_table_of_numbers_is_left_as_wide_as_it_is(here, capsys, terminal):
 
 
 def test_a_text_is_cut_in_its_middle():
-    assert command._shortened("abcdefghij", 10) == "abcdefghij"
-    assert command._shortened("abcdefghij", 7) == "ab…ghij"
-    assert command._shortened(LONG.format(7), 20) == "sll-mlp-d1…-00000007"
+    assert text_table.shortened("abcdefghij", 10) == "abcdefghij"
+    assert text_table.shortened("abcdefghij", 7) == "ab…ghij"
+    assert text_table.shortened(LONG.format(7), 20) == "sll-mlp-d1…-00000007"
 
 
 def test_a_metric_with_a_fraction_in_its_name_makes_one_file(tmp_path, capsys):

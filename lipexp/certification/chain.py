@@ -1,0 +1,184 @@
+"""A network as a chain of steps that answer; what cannot be certified is refused here, by path."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+
+import torch
+from torch import nn
+from torch.nn.modules import module as torch_module
+
+from lipexp.activations import ACTIVATIONS
+from lipexp.certification.known import KNOWN
+from lipexp.errors import UserError
+from lipexp.layers.base import LipschitzAffine, LipschitzResidual, frozen
+from lipexp.lipschitz import LipschitzModule
+
+SMALLEST, LARGEST = 2.0**-500, 2.0**500
+
+# Who writes the first must write the second, or a proof would be inherited that was of another map.
+PROOFS = (
+    ("forward", "local_error"),
+    ("apply_weight", "local_error"),
+    ("in_use", "local_error"),
+    ("effective_weight", "proven_norm"),
+    ("branch", "lipschitz_bound"),
+)
+
+
+class Step:
+    """One module of the chain, with its path and its bounds, worked out once.
+
+    ``bound`` is at least 1, ``tight`` need not be.  Raises UserError, naming the path, where the
+    module knows none.
+    """
+
+    def __init__(self, path: str, module: LipschitzModule):
+        self.path, self.module = path, module
+        # Nothing changes in a frozen copy, and norm_after asks for the bound again.
+        module.lipschitz_bound = cache(module.lipschitz_bound)
+
+    @property
+    def bound(self) -> float:
+        return max(1.0, self._ask(tight=False))
+
+    @property
+    def tight(self) -> float:
+        return min(self.bound, self._ask(tight=True))
+
+    def _ask(self, **how: bool) -> float:
+        with _named(self.path):
+            bound = float(self.module.lipschitz_bound(**how))
+            if not 0 <= bound < math.inf:
+                raise UserError(f"the Lipschitz bound is {bound}: nothing can be certified")
+        return bound
+
+    def check_range(self, shape: tuple[int, ...]) -> None:
+        """Raises UserError for sizes with which products could over- or underflow."""
+        constant, offset = self.tight, self.module.norm_after(shape, 0.0)
+        for what, size, least in (("Lipschitz bound", constant, SMALLEST), ("bias", offset, 0.0)):
+            if size != 0 and not least <= size <= LARGEST:
+                raise UserError(
+                    f"{self.path}: a {what} of size {size:.3g} is outside 2^-500..2^500: "
+                    "it cannot be certified"
+                )
+
+
+@contextmanager
+def _named(path: str) -> Iterator[None]:
+    """Puts a path before the UserErrors of a block."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def steps_of(module: nn.Module) -> list[Step]:
+    """The steps of a float64 copy in evaluation mode, weights in use kept; ``module`` stays as is.
+
+    Raises UserError for a module without a proven bound, hooks, autocast, numbers that are not
+    finite.
+    """
+    _check_context()
+    for path, part in module.named_modules():
+        _check_unchanged(path or "the network", part)
+    for path, leaf in _leaves(module):
+        _check_known(path, leaf)
+    copied = frozen(module, torch.float64)
+    steps = []
+    for path, leaf in _leaves(copied):
+        with _named(path):
+            _check_finite(leaf)
+            answering = leaf if isinstance(leaf, LipschitzModule) else KNOWN[type(leaf)](leaf)
+        steps.append(Step(path, answering.eval()))
+    return steps
+
+
+def _leaves(module: nn.Module, path: str = "") -> Iterator[tuple[str, nn.Module]]:
+    """(path, module) in the order of execution; a module that occurs twice is executed twice."""
+    kind = type(module)
+    plain = isinstance(module, nn.Sequential) and not isinstance(module, LipschitzModule)
+    if plain and _same(kind, nn.Sequential, "forward", "__iter__", "__call__"):
+        for name, child in module._modules.items():
+            yield from _leaves(child, f"{path}.{name}" if path else name)
+    else:
+        yield path or "the network", module
+
+
+def _same(kind: type, other: type, *methods: str) -> bool:
+    return all(getattr(kind, method) is getattr(other, method) for method in methods)
+
+
+def _check_context() -> None:
+    for device in ("cpu", "cuda"):
+        if torch.is_autocast_enabled(device):
+            raise UserError(f"autocast is on for {device}: certificates need float64; turn it off")
+    if torch_module._global_forward_hooks or torch_module._global_forward_pre_hooks:
+        raise UserError("a global forward hook may change every output; remove it to certify")
+
+
+def _check_unchanged(path: str, module: nn.Module) -> None:
+    """Raises UserError where something was put in the way of a module's own forward."""
+    if module._forward_hooks or module._forward_pre_hooks:
+        raise UserError(
+            f"{path}: a forward hook may change what {type(module).__name__} computes; "
+            "remove it to certify"
+        )
+    if "forward" in vars(module) or type(module).__call__ is not nn.Module.__call__:
+        raise UserError(f"{path}: {type(module).__name__} was given another forward")
+
+
+def _check_known(path: str, module: nn.Module) -> None:
+    kind = type(module)
+    if isinstance(module, LipschitzModule):
+        _check_proofs(path, kind)
+        if isinstance(module, LipschitzResidual):
+            _check_inside_residual(path, module.activation)
+    elif kind not in KNOWN:
+        near = f"; a subclass of {kind.__base__.__name__} may compute anything"
+        raise UserError(
+            f"{path}: no Lipschitz bound is known of {kind.__name__}: it cannot be certified"
+            + (near if kind.__base__ in KNOWN else "")
+        )
+
+
+def _check_proofs(path: str, kind: type[LipschitzModule]) -> None:
+    line = kind.__mro__
+
+    def home(name: str) -> int:
+        return next((k for k, c in enumerate(line) if name in vars(c)), len(line) - 1)
+
+    for written, proof in PROOFS:
+        own, proven = line[home(written)], line[home(proof)]
+        ours = own.__module__.startswith("lipexp.")
+        derived = proof == "proven_norm" and proven is LipschitzAffine  # of the weight itself
+        if not ours and not derived and own is not object and home(proof) > home(written):
+            raise UserError(
+                f"{path}: {own.__name__} writes {written}() and inherits {proof}(): "
+                "it cannot be certified"
+            )
+
+
+def _check_inside_residual(path: str, activation: nn.Module) -> None:
+    """The block's proof needs slopes in [0, 1], which the registry knows of its activations."""
+    for name in ACTIVATIONS:
+        if ACTIVATIONS.fact(name, "slope_restricted", False):
+            made = ACTIVATIONS[name]
+            if type(activation) is made or (
+                not isinstance(made, type) and type(made()) is type(activation)
+            ):
+                return
+    raise UserError(
+        f"{path}: {type(activation).__name__} inside a residual layer is not known to have slopes "
+        "in [0, 1]: it cannot be certified"
+    )
+
+
+def _check_finite(module: nn.Module) -> None:
+    for kind in (module.named_parameters(), module.named_buffers()):
+        for name, tensor in kind:
+            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+                raise UserError(f"{name} is NaN or infinite: there is no Lipschitz bound")

@@ -1,0 +1,112 @@
+"""Sending all inputs through a chain, and keeping what the error analysis needs to know."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lipexp.certification.chain import Step
+from lipexp.certification.inputs import Points
+from lipexp.certification.slack import LARGEST_SIGNAL, norm_bound, rounds_nothing
+from lipexp.errors import UserError
+
+BATCH_NUMBERS = 2**18  # of the widest signal in a batch, so that it stays in cache
+
+
+@dataclass
+class Passage:
+    """scores: (N, classes), float64, on the CPU.
+
+    ``shapes``: of one input of each step; ``sizes``: bounds on the norms of the inputs, (N,);
+    ``norms``: the same before each step, None where it rounds nothing; ``in_range``: (N,), whether
+    every signal stayed where nothing overflows; seconds spent on loading and on steps.
+    """
+
+    scores: Tensor
+    shapes: list[tuple[int, ...]]
+    sizes: Tensor
+    norms: list[Tensor | None]
+    in_range: Tensor
+    seconds_loading: float = 0.0
+    seconds_forward: float = 0.0
+
+
+def shapes_through(
+    steps: Sequence[Step], points: Points, device: torch.device
+) -> list[tuple[int, ...]]:
+    """The shape of one input of each step, then of the scores, found by sending the first input.
+
+    Raises UserError, naming the step, where they do not fit, and where the result is no vector of
+    at least two scores.
+    """
+    x = points.batch(0, 1, device)
+    shapes = [points.shape]
+    for step in steps:
+        try:
+            x = step.module(x)
+        except (RuntimeError, ValueError, IndexError, UserError) as error:
+            line = str(error).partition("\n")[0]
+            raise UserError(
+                f"{step.path}: inputs of shape {shapes[-1]} do not fit: {line}"
+            ) from error
+        shapes.append(tuple(x.shape[1:]))
+    if len(shapes[-1]) != 1 or shapes[-1][0] < 2:
+        raise UserError(
+            f"the network's outputs have shape {shapes[-1]}: a certificate is of two or more scores"
+        )
+    return shapes
+
+
+def send(
+    steps: Sequence[Step], points: Points, device: torch.device, batch: int | None = None
+) -> Passage:
+    """All inputs, in batches.  Raises UserError for what does not fit or is out of range."""
+    *shapes, (classes,) = shapes_through(steps, points, device)
+    points.check_labels(classes)
+    for step, shape in zip(steps, shapes, strict=True):
+        step.check_range(shape)
+    if batch is None:
+        widest = max(math.prod(shape) for shape in shapes)
+        batch = max(1, BATCH_NUMBERS // widest)
+    count = len(points)
+
+    def column() -> Tensor:
+        return torch.empty(count, dtype=torch.float64)
+
+    passage = Passage(
+        scores=torch.empty(count, classes, dtype=torch.float64),
+        shapes=shapes,
+        sizes=column(),
+        norms=[
+            None if rounds_nothing(step, shape) else column()
+            for step, shape in zip(steps, shapes, strict=True)
+        ],
+        in_range=torch.ones(count, dtype=torch.bool),
+    )
+    for start in range(0, count, batch):
+        _send_batch(passage, steps, points, slice(start, min(start + batch, count)), device)
+    for norms in (passage.sizes, *passage.norms, norm_bound(passage.scores)):
+        if norms is not None:
+            passage.in_range &= norms <= LARGEST_SIGNAL  # False for NaN
+    return passage
+
+
+def _send_batch(passage, steps, points: Points, rows: slice, device: torch.device) -> None:
+    begun = time.perf_counter()
+    x = points.batch(rows.start, rows.stop, device)
+    passage.seconds_loading += time.perf_counter() - begun
+    passage.sizes[rows] = norm_bound(x).cpu()
+    for step, norms in zip(steps, passage.norms, strict=True):
+        if norms is not None:
+            norms[rows] = norm_bound(x).cpu()
+        begun = time.perf_counter()
+        x = step.module(x)
+        passage.seconds_forward += time.perf_counter() - begun
+    begun = time.perf_counter()
+    passage.scores[rows] = x.cpu()
+    passage.seconds_forward += time.perf_counter() - begun

@@ -1,0 +1,146 @@
+"""What a trained network certifies: accuracy against the size of the perturbation, and radii."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from lipexp.plots import eps as sizes
+from lipexp.plots import style
+
+VISIBLE = 0.4  # per cent of all images from which a second curve can be told from the first
+MARGIN = 1.03  # where the x axis ends, relative to the last thing in it
+LEAST_BINS, MOST_BINS = 10, 60
+PIXELS = "pixels in [0, 1]"
+
+
+@style.styled
+def certified_accuracy(
+    certificates: pd.DataFrame,
+    eps: Sequence[str],
+    title: str,
+    note: str = "",
+    inputs: str = PIXELS,
+) -> Figure:
+    """Share of all images, in per cent, that are correct with radius > eps, against eps (l2).
+
+    ``certificates`` has the columns of certificates.csv, one row per image.  The curve is exact: it
+    steps at every radius.  Each of ``eps``, texts such as "36/255", is marked, compared as the
+    exact rational that it is; the clean accuracy stands at 0.  The curve of ``radius_tight`` is
+    drawn thin where it can be told from the other.  ``inputs``: what the norm is taken over.
+    """
+    radii, images = _radii(certificates, "radius"), len(certificates)
+    tight = _radii(certificates, "radius_tight") if "radius_tight" in certificates else radii
+    steps = np.union1d(radii, tight)
+    gained = np.abs(_share(tight, steps, images) - _share(radii, steps, images))
+    tighter = gained.max(initial=0.0) >= VISIBLE
+    eps = sorted(eps, key=sizes.value)
+    end = _end([*radii, *(tight if tighter else ())], eps)
+    decimals = 1 if images <= 1000 else 2  # tells single images apart
+
+    figure, axes = style.figure(title)
+    label = f"certified, {images:,} image" + "s" * (images != 1)
+    _draw_steps(axes, radii, images, end, color=style.BLUE, lw=1.4, label=label)
+    if tighter:
+        label = "bounds not clamped at 1"
+        _draw_steps(axes, tight, images, end, color=style.BLACK, lw=0.7, zorder=1.9, label=label)
+    clean = 100 * _correct(certificates).mean() if images else 0.0
+    look = {"ms": 4.5, "mfc": "white", "mew": 1.1, "zorder": 3, "ls": "", "clip_on": False}
+    label = f"clean: {clean:.{decimals}f} %"
+    axes.plot([0], [clean], marker=style.MARKERS[0], mec=style.BLUE, label=label, **look)
+    for position, name in enumerate(eps):
+        limit, colour = sizes.limit(name), sizes.colour(position)
+        share = _share(radii, np.array([limit]), images).item()
+        axes.vlines(limit, 0, share, color=colour, lw=0.8, ls=":", zorder=1.8)
+        marker = _EPS_MARKERS[position % len(_EPS_MARKERS)]
+        label = f"{sizes.in_words(name)}: {share:.{decimals}f} %"
+        axes.plot([limit], [share], marker=marker, mec=colour, label=label, **look)
+    axes.set(xlim=(0, end), ylim=(0, 100), ylabel="certified accuracy, %")
+    axes.set_xlabel(f"perturbation ε, ℓ₂ over {inputs}")
+    style.arrange(figure, note)
+    return figure
+
+
+@style.styled
+def radius_histogram(
+    certificates: pd.DataFrame,
+    eps: Sequence[str],
+    title: str,
+    note: str = "",
+    inputs: str = PIXELS,
+) -> Figure:
+    """Certified radii (l2) of the correctly classified images; each of ``eps`` is a line.
+
+    What cannot stand in a histogram of radii is counted in the note: misclassified images, correct
+    ones whose radius is 0, and infinite radii.  Otherwise as `certified_accuracy`.
+    """
+    correct = _correct(certificates)
+    radii = _radii(certificates, "radius")
+    drawn = radii[np.isfinite(radii)]
+    eps = sorted(eps, key=sizes.value)
+    end = _end(drawn, eps)
+    figure, axes = style.figure(title)
+    label = f"correct, {drawn.size:,} image" + "s" * (drawn.size != 1)
+    edges = _bins(drawn)
+    counts, _ = np.histogram(drawn, edges)
+    axes.stairs(counts, edges, fill=True, color=style.SKY, lw=0, label=label)
+    for position, name in enumerate(eps):
+        look = {"color": sizes.colour(position), "lw": 1.2, "ls": _DASHES[position % len(_DASHES)]}
+        axes.axvline(sizes.limit(name), label=sizes.in_words(name), **look)
+    axes.set(xlim=(0, end), ylim=(0, 1.08 * max(counts.max(initial=0), 1)), ylabel="images")
+    axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.set_xlabel(f"certified radius, ℓ₂ over {inputs}")
+    left_out = {
+        "misclassified": len(correct) - correct.sum(),
+        "correct with radius 0": correct.sum() - radii.size,
+        "of infinite radius": radii.size - drawn.size,
+    }
+    told = ", ".join(f"{count:,} {what}" for what, count in left_out.items() if count)
+    style.arrange(figure, "; ".join(part for part in (note, told and f"not drawn: {told}") if part))
+    return figure
+
+
+_EPS_MARKERS = style.MARKERS[1:]  # the first is the clean accuracy's
+_DASHES = ("-", "--", "-.", ":")
+
+
+def _correct(certificates: pd.DataFrame) -> np.ndarray:
+    """The label alone has the highest score: a tie is no prediction, and NaN is none."""
+    right = certificates["prediction"] == certificates["label"]
+    return (right & (certificates["margin"] > 0)).to_numpy(dtype=bool)
+
+
+def _radii(certificates: pd.DataFrame, column: str) -> np.ndarray:
+    """The positive radii of the correctly classified images, ascending."""
+    radii = certificates[column].to_numpy(dtype=float)[_correct(certificates)]
+    return np.sort(radii[radii > 0])
+
+
+def _share(radii: np.ndarray, limits: np.ndarray, images: int) -> np.ndarray:
+    """Per cent of all images whose radius exceeds each limit; ``radii`` ascending."""
+    beyond = radii.size - np.searchsorted(radii, limits, side="right")
+    return 100 * beyond / max(images, 1)
+
+
+def _draw_steps(axes: Axes, radii: np.ndarray, images: int, end: float, **look) -> None:
+    """From 0 to ``end``, with a step down at every radius: at eps = radius it is not exceeded."""
+    x = np.unique([0.0, *radii[np.isfinite(radii)], end])
+    axes.plot(x, _share(radii, x, images), drawstyle="steps-post", clip_on=False, **look)
+
+
+def _end(radii: Sequence[float] | np.ndarray, eps: Sequence[str]) -> float:
+    """Where the x axis ends: behind every finite radius and every eps."""
+    reach = [*np.ravel(radii), *map(sizes.limit, eps)]
+    return MARGIN * max((x for x in reach if np.isfinite(x) and x > 0), default=1.0)
+
+
+def _bins(radii: np.ndarray) -> np.ndarray:
+    """Edges of equal bins from 0 to the largest radius, as many as Freedman and Diaconis say."""
+    end = radii.max(initial=0.0) or 1.0
+    count = len(np.histogram_bin_edges(radii, "fd", range=(0, end))) - 1
+    return np.linspace(0, end, min(max(count, LEAST_BINS), MOST_BINS) + 1)

@@ -1,0 +1,31 @@
+"""Radii as exact rationals: "36/255" is that number, not the float next to it."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+from lipexp.errors import UserError
+
+
+def parse_eps(value: str | float) -> tuple[str, Fraction]:
+    """(its text, the exact rational that the text says) of an l2 radius, pixels in [0, 1].
+
+    Raises UserError for what is no positive number.
+    """
+    name = str(value).strip().replace(" ", "")
+    try:
+        radius = Fraction(name)
+    except (ValueError, ZeroDivisionError):
+        radius = None
+    if isinstance(value, bool) or radius is None:
+        raise UserError(f"{name!r} is no radius; write 0.3 or 36/255")
+    if radius <= 0:
+        raise UserError(f"a radius must be positive, got {name}")
+    return name, radius
+
+
+def next_above(radius: Fraction) -> float:
+    """The smallest float64 that is not below the rational: greater than it is greater than both."""
+    nearest = float(radius)
+    return nearest if Fraction(nearest) >= radius else math.nextafter(nearest, math.inf)

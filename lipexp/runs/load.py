@@ -1,0 +1,40 @@
+"""The network of a finished training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+import yaml
+from torch import nn
+
+from lipexp.config import Request, read
+from lipexp.errors import UserError
+from lipexp.runs.job import CHECKPOINT
+from lipexp.runs.plan import build
+from lipexp.training.checkpoint import load_network
+
+
+def request_of(folder: str | Path) -> Request:
+    """The request that made a run's folder.  Raises UserError for a folder that is none."""
+    path = Path(folder) / "config.yaml"
+    try:
+        return read(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
+        raise UserError(f"{folder} is not the folder of a run: no {path.name} to read") from error
+
+
+def load(run: str | Path) -> nn.Module:
+    """The trained network of a run's folder, on the CPU, in evaluation mode.
+
+    It maps pixels in [0, 1], (batch, channels, height, width), or rows of a table to class scores.
+    Raises UserError for a folder without a checkpoint.
+    """
+    folder = Path(run)
+    request = request_of(folder)
+    path = folder / CHECKPOINT
+    if not path.exists():
+        raise UserError(f"{folder} has no {CHECKPOINT}: only a training has a network to load")
+    network = build(request, dtype=getattr(torch, request.dtype))
+    load_network(path, network)
+    return network.eval()

@@ -1,0 +1,88 @@
+"""A finished training in a screenful, read from its folder with the standard library alone."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+from lipexp.config import Request
+from lipexp.rationals import next_above, parse_eps
+from lipexp.runs.digest import data_name, plural, read_summary, shown_layers
+
+
+def shares(path: Path, eps: Sequence[str]) -> dict[str, float]:
+    """Certified robust accuracy at any radii, of the radii that stand in certificates.csv."""
+    limits = {name: next_above(parse_eps(name)[1]) for name in eps}
+    counts, total = dict.fromkeys(limits, 0), 0
+    with path.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            total += 1
+            if row["label"] == row["prediction"]:
+                radius = max(float(row["radius"]), float(row["radius_tight"]))
+                for name, limit in limits.items():
+                    counts[name] += radius > limit
+    return {name: count / total for name, count in counts.items()}
+
+
+def _epochs_table(path: Path) -> list[str]:
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    shown = set(shown_layers(len(rows)))
+    cra = [key for key in rows[0] if key.startswith("estimated_cra_")]
+    names = [f"CRA@{key.removeprefix('estimated_cra_')}" for key in cra]
+    heads = ["epoch", "loss", "train %", "test %", *(f"~{name} %" for name in names), "images/s"]
+    body = [
+        [
+            row["epoch"],
+            f"{float(row['train_loss']):.4f}",
+            *(f"{100 * float(row[k]):.2f}" for k in ("train_accuracy", "test_accuracy", *cra)),
+            f"{float(row['images_per_second']):,.0f}",
+        ]
+        for row in rows
+        if int(row["epoch"]) in shown
+    ]
+    widths = [max(map(len, column)) for column in zip(heads, *body, strict=True)]
+    lines = [heads, ["-" * width for width in widths], *body]
+    return [
+        "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
+        for line in lines
+    ]
+
+
+def _excess(bound: float) -> str:
+    """K as 1 + its excess where it is all but 1."""
+    return f"1 + {bound - 1:.1e}" if 1 <= bound < 1.001 else f"{bound:.6g}"
+
+
+def digest(request: Request, *, notes: Sequence[str] = ()) -> str:
+    """What is printed of a finished training; shares are those at the radii asked for now."""
+    folder = request.folder
+    summary = read_summary(folder)
+    certified = shares(folder / "certificates.csv", request.task["eps"])
+    cra = "".join(f", CRA@{name} {100 * share:.2f} %" for name, share in certified.items())
+    count = f"{summary['train_images']:,} training images"
+    task = request.task
+    lines = [
+        summary["name"],
+        f"{count} of {data_name(summary)}, {plural(task['epochs'], 'epoch')} of {task['optimizer']}"
+        f" (lr {task['lr']:g}, {task['schedule']}, batch {request.batch}, offset "
+        f"{task['loss']['offset']:g}, augment {task['augment']})",
+        f"{summary['parameters']:,} parameters, {summary['dtype']}, {summary['device']}, "
+        f"{summary['training_seconds']:.1f} s of training, "
+        f"{summary['images_per_second']:,.0f} images/s",
+        "",
+        *_epochs_table(folder / "metrics.csv"),
+        "~: estimated in training precision, without slack; what follows is proven, in float64",
+        "",
+        f"{summary['test_images']:,} test images, K <= {_excess(summary['lipschitz_upper_bound'])},"
+        f" accuracy {100 * summary['test_accuracy']:.2f} %{cra}",
+        f"largest slack {summary['largest_slack']:.1e}, "
+        f"{plural(summary['inside_slack'], 'image')} inside it; "
+        f"median radius {summary['median_radius'] or 0:.4g} (l2, pixels in [0, 1])",
+        *notes,
+    ]
+    if summary.get("warning"):
+        lines += ["", f"warning: {summary['warning']}"]
+    lines += ["", f"files: {folder}"]
+    return "\n".join(lines)

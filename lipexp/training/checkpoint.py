@@ -1,0 +1,191 @@
+"""A training on disk: one safetensors file with weights, optimiser state and how far it is.
+
+Tensors are named ``network.<name in the state dict>`` and ``optimizer.<parameter>.<its state>``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
+from torch import Tensor, nn
+
+from lipexp import __version__
+from lipexp.errors import UserError
+from lipexp.files import write_bytes
+from lipexp.training import OPTIMIZERS
+from lipexp.training.loop import Training
+
+KIND = "lipexp checkpoint 1"
+NETWORK = "network."
+OPTIMIZER = "optimizer."
+REMEDY = "delete it, or start again with force=true"
+
+
+def save(path: Path, training: Training, identity: Mapping[str, Any]) -> None:
+    """Writes a training between two epochs; ``path`` is whole, old or new, whatever happens.
+
+    ``identity``: everything that can change the numbers; what JSON does not know is stored as text.
+    Raises ValueError within an epoch: weights would not be those of ``training.epoch``.
+    """
+    if training.step != training.epoch * training.steps_per_epoch:
+        raise ValueError(f"step {training.step} is not at the end of an epoch")
+    tensors = {**_network_tensors(training.network), **_optimizer_tensors(training)}
+    metadata = {
+        "kind": KIND,
+        "version": __version__,
+        "epoch": str(training.epoch),
+        "step": str(training.step),
+        "tensors": str(len(tensors)),
+        "identity": _canonical(identity),
+    }
+    stored = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
+    write_bytes(to_bytes(stored, metadata), path)
+
+
+def load(path: Path, training: Training, identity: Mapping[str, Any]) -> None:
+    """Puts a training where it was when it was saved, to the bit.
+
+    Raises UserError, with ``training`` as it was, for a file that cannot be read, is no checkpoint,
+    or is of another identity or network.
+    """
+    stored = _read(path)
+    _check_identity(path, stored.identity, identity)
+    network = stored.below(NETWORK)
+    _check_same(path, network, training.network.state_dict(), dtypes=True)
+    state = _optimizer_state(path, stored.below(OPTIMIZER), training)
+    if stored.step != stored.epoch * training.steps_per_epoch:
+        raise _unusable(path, f"has {stored.step:,} steps in {stored.epoch:,} epochs")
+    training.network.load_state_dict(network)
+    groups = training.optimizer.state_dict()["param_groups"]
+    training.optimizer.load_state_dict({"state": state, "param_groups": groups})
+    training.epoch, training.step = stored.epoch, stored.step
+
+
+def peek(path: Path, identity: Mapping[str, Any]) -> int:
+    """The epoch of a checkpoint.  Raises UserError for one that ``load`` would not take."""
+    stored = _read(path)
+    _check_identity(path, stored.identity, identity)
+    return stored.epoch
+
+
+def load_network(path: Path, network: nn.Module) -> None:
+    """The weights alone, into a network of the same names and shapes; its dtype stays.
+
+    Raises UserError as ``load`` does, of whatever identity the file is.
+    """
+    tensors = _read(path).below(NETWORK)
+    _check_same(path, tensors, network.state_dict(), dtypes=False)
+    network.load_state_dict(tensors)
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """What a checkpoint holds, on the CPU, in memory of its own."""
+
+    epoch: int
+    step: int
+    identity: dict[str, Any]
+    tensors: dict[str, Tensor]
+
+    def below(self, prefix: str) -> dict[str, Tensor]:
+        return {n.removeprefix(prefix): t for n, t in self.tensors.items() if n.startswith(prefix)}
+
+
+def _read(path: Path) -> _Stored:
+    try:
+        path.open("rb").close()  # its error has words; that of safetensors repeats the path
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("kind") != KIND:
+                raise _unusable(path, "is not a checkpoint of lipexp")
+            # Clones: the file is mapped, and its tensors lie on no particular boundary.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+            if len(tensors) != int(metadata["tensors"]):
+                raise _unusable(path, "is damaged: it lacks tensors or has others")
+        epoch, step = int(metadata["epoch"]), int(metadata["step"])
+        return _Stored(epoch, step, json.loads(metadata["identity"]), tensors)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise _unusable(path, "is damaged or is not a checkpoint of lipexp") from error
+
+
+def _unusable(path: Path, what: str) -> UserError:
+    return UserError(f"{path} {what}; {REMEDY}")
+
+
+def _canonical(identity: Mapping[str, Any]) -> str:
+    return json.dumps(identity, sort_keys=True, default=str)
+
+
+def _check_identity(path: Path, stored: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    asked = json.loads(_canonical(asked))
+    for key in sorted({*stored, *asked}):
+        if key not in stored or key not in asked or stored[key] != asked[key]:
+            was, now = (_value(mapping, key) for mapping in (stored, asked))
+            raise _unusable(path, f"is of another run: {key} was {was} and is {now}")
+
+
+def _value(mapping: Mapping[str, Any], key: str) -> str:
+    return json.dumps(mapping[key]) if key in mapping else "not there"
+
+
+def _check_same(
+    path: Path, stored: Mapping[str, Tensor], wanted: Mapping[str, Tensor], *, dtypes: bool
+) -> None:
+    """Raises UserError unless names, shapes and, if asked, types are the same."""
+    for name in sorted({*stored, *wanted}):
+        if name not in stored or name not in wanted:
+            where = "is not in it" if name not in stored else "is not in the network"
+            raise _unusable(path, f"is of another network: {name} {where}")
+        was, now = stored[name], wanted[name]
+        if was.shape != now.shape or (dtypes and was.dtype != now.dtype):
+            raise _unusable(
+                path, f"is of another network: {name} was {_kind(was)} and is {_kind(now)}"
+            )
+
+
+def _kind(tensor: Tensor) -> str:
+    size = "x".join(map(str, tensor.shape)) or "scalar"
+    return f"{size} {str(tensor.dtype).removeprefix('torch.')}"
+
+
+def _network_tensors(network: nn.Module) -> dict[str, Tensor]:
+    return {NETWORK + name: tensor for name, tensor in network.state_dict().items()}
+
+
+def _optimizer_tensors(training: Training) -> dict[str, Tensor]:
+    state: dict[int, dict[str, Tensor]] = training.optimizer.state_dict()["state"]
+    return {
+        f"{OPTIMIZER}{index}.{key}": tensor
+        for index, entries in state.items()
+        for key, tensor in entries.items()
+    }
+
+
+def _optimizer_state(
+    path: Path, stored: Mapping[str, Tensor], training: Training
+) -> dict[int, dict[str, Tensor]]:
+    """The state by parameter number.  Raises UserError for one that is not this optimiser's."""
+    parameters = list(training.network.parameters())
+    keys = set(OPTIMIZERS.fact(training.recipe.optimizer, "state"))
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in stored.items():
+        number, _, key = name.partition(".")
+        if not number.isdigit() or int(number) >= len(parameters) or key not in keys:
+            raise _unusable(path, f"is of another optimiser: {name} has no place in it")
+        shape = torch.Size() if key == "step" else parameters[int(number)].shape
+        if tensor.shape != shape:
+            raise _unusable(path, f"is of another optimiser: {name} is {_kind(tensor)}")
+        state.setdefault(int(number), {})[key] = tensor
+    for number, entries in state.items():
+        for key in sorted(keys - set(entries)):
+            raise _unusable(path, f"is of another optimiser: {number}.{key} is not in it")
+    return state
