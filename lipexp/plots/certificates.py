@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,9 +14,11 @@ from matplotlib.ticker import MaxNLocator
 from lipexp.plots import eps as sizes
 from lipexp.plots import style
 
-VISIBLE = 0.4  # per cent of all images from which a second curve can be told from the first
+# A second curve can be told from the first where it lies so far above it and to its right.
+ABOVE, BESIDE = 0.4, 0.004  # per cent of all images, share of the x axis
 MARGIN = 1.03  # where the x axis ends, relative to the last thing in it
 LEAST_BINS, MOST_BINS = 10, 60
+NARROWEST = 0.01  # share of the x axis, the least width of a bin
 PIXELS = "pixels in [0, 1]"
 
 
@@ -36,11 +39,12 @@ def certified_accuracy(
     """
     radii, images = _radii(certificates, "radius"), len(certificates)
     tight = _radii(certificates, "radius_tight") if "radius_tight" in certificates else radii
-    steps = np.union1d(radii, tight)
-    gained = np.abs(_share(tight, steps, images) - _share(radii, steps, images))
-    tighter = gained.max(initial=0.0) >= VISIBLE
     eps = sorted(eps, key=sizes.value)
-    end = _end([*radii, *(tight if tighter else ())], eps)
+    end = _end(np.union1d(radii, tight), eps)
+    gained = _share(tight, radii + BESIDE * end, images) - _share(radii, radii, images)
+    tighter = gained.max(initial=0.0) >= ABOVE
+    if not tighter:
+        end = _end(radii, eps)
     decimals = 1 if images <= 1000 else 2  # tells single images apart
 
     figure, axes = style.figure(title)
@@ -86,7 +90,7 @@ def radius_histogram(
     end = _end(drawn, eps)
     figure, axes = style.figure(title)
     label = f"correct, {drawn.size:,} image" + "s" * (drawn.size != 1)
-    edges = _bins(drawn)
+    edges = _bins(drawn, end)
     counts, _ = np.histogram(drawn, edges)
     axes.stairs(counts, edges, fill=True, color=style.SKY, lw=0, label=label)
     for position, name in enumerate(eps):
@@ -139,8 +143,14 @@ def _end(radii: Sequence[float] | np.ndarray, eps: Sequence[str]) -> float:
     return MARGIN * max((x for x in reach if np.isfinite(x) and x > 0), default=1.0)
 
 
-def _bins(radii: np.ndarray) -> np.ndarray:
-    """Edges of equal bins from 0 to the largest radius, as many as Freedman and Diaconis say."""
-    end = radii.max(initial=0.0) or 1.0
-    count = len(np.histogram_bin_edges(radii, "fd", range=(0, end))) - 1
-    return np.linspace(0, end, min(max(count, LEAST_BINS), MOST_BINS) + 1)
+def _bins(radii: np.ndarray, end: float) -> np.ndarray:
+    """Edges of equal bins from 0 to the largest radius, none too narrow to be seen.
+
+    As many as Freedman and Diaconis say, within limits.
+    """
+    last = radii.max(initial=0.0) or end
+    low, high = np.percentile(radii, (25, 75)) if radii.size else (0.0, 0.0)
+    width = 2 * (high - low) / max(radii.size, 1) ** (1 / 3)
+    count = math.ceil(last / width) if width > last / MOST_BINS else MOST_BINS
+    count = min(max(count, LEAST_BINS), MOST_BINS, int(last / end / NARROWEST))
+    return np.linspace(0, last, max(count, 1) + 1)

@@ -17,6 +17,7 @@ MARKED_POINTS = 12  # up to so many points of a line have a marker
 LOGARITHMIC = 10  # ratio of the largest to the smallest loss from which its axis is logarithmic
 LEAST_SPAN = 1.0  # per cent; what differs by a tenth of it is noise
 LISTED_EPOCHS = 6  # up to so many probed epochs are all in the legend
+PLAIN = FuncFormatter(lambda value, _: f"{value:g}")  # no power of ten apart from its number
 LIGHTEST = 0.35  # of the colour map's [0, 1], the first epoch's
 
 # A split, its columns in metrics.csv, and its dashes.
@@ -36,10 +37,11 @@ def learning_curves(metrics: pd.DataFrame, title: str, note: str = "") -> Figure
     validation.  Values that are missing or not finite are left out.
     """
     figure, (loss, accuracy, rate) = panels.stacked(title, (LOSS, ACCURACY, RATE))
-    losses = _draw(loss, metrics, "train_loss", color=style.BLACK, ls="--", label="training")
+    learning = {"ls": "--", "mfc": "white"}
+    losses = _draw(loss, metrics, "train_loss", color=style.BLACK, label="training", **learning)
     _scale_loss(loss, losses)
     names = sizes.suffixes(metrics, "estimated_cra_")
-    reach = [_draw(accuracy, metrics, "train_accuracy", 100, color=style.BLUE, ls="--")]
+    reach = [_draw(accuracy, metrics, "train_accuracy", 100, color=style.BLUE, **learning)]
     ends = {}
     for split, clean, cra, dashes in SPLITS:
         columns = {"clean": clean} | {sizes.in_words(name): cra + name for name in names}
@@ -58,6 +60,7 @@ def learning_curves(metrics: pd.DataFrame, title: str, note: str = "") -> Figure
     _draw(rate, metrics, "lr", color=style.GREY, lw=0.9, marker=marker)
     rate.set_ylim(0, None)
     rate.yaxis.set_major_locator(MaxNLocator(2))
+    rate.yaxis.set_major_formatter(PLAIN)
     for axes, label in ((loss, "loss"), (accuracy, "accuracy, %"), (rate, "lr")):
         axes.set_ylabel(label)
     _scale_epochs(rate, metrics["epoch"].to_numpy(dtype=float))
@@ -132,7 +135,7 @@ def _scale_loss(axes: Axes, losses: pd.Series) -> None:
     axes.set_yscale("log")
     digits = (1, 3) if high < 100 * low else (1,)
     axes.yaxis.set_major_locator(LogLocator(subs=digits))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_major_formatter(PLAIN)
     axes.yaxis.set_minor_locator(NullLocator())
 
 

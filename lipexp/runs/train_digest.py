@@ -11,7 +11,7 @@ from lipexp.rationals import next_above, parse_eps
 from lipexp.runs.digest import data_name, plural, read_summary, shown_layers
 
 
-def shares(path: Path, eps: Sequence[str]) -> dict[str, float]:
+def shares(path: Path, eps: Sequence[str], column: str = "radius") -> dict[str, float]:
     """Certified robust accuracy at any radii, of the radii that stand in certificates.csv."""
     limits = {name: next_above(parse_eps(name)[1]) for name in eps}
     counts, total = dict.fromkeys(limits, 0), 0
@@ -19,7 +19,7 @@ def shares(path: Path, eps: Sequence[str]) -> dict[str, float]:
         for row in csv.DictReader(file):
             total += 1
             if row["label"] == row["prediction"]:
-                radius = max(float(row["radius"]), float(row["radius_tight"]))
+                radius = float(row[column])
                 for name, limit in limits.items():
                     counts[name] += radius > limit
     return {name: count / total for name, count in counts.items()}

@@ -37,14 +37,15 @@ def save(path: Path, training: Training, identity: Mapping[str, Any]) -> None:
     if training.step != training.epoch * training.steps_per_epoch:
         raise ValueError(f"step {training.step} is not at the end of an epoch")
     tensors = {**_network_tensors(training.network), **_optimizer_tensors(training)}
-    metadata = {
-        "kind": KIND,
+    about = {
         "version": __version__,
-        "epoch": str(training.epoch),
-        "step": str(training.step),
-        "tensors": str(len(tensors)),
-        "identity": _canonical(identity),
+        "epoch": training.epoch,
+        "step": training.step,
+        "tensors": len(tensors),
+        "identity": identity,
     }
+    # One entry: safetensors writes several in random order, and equal trainings have equal files.
+    metadata = {KIND: _canonical(about)}
     stored = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
     write_bytes(to_bytes(stored, metadata), path)
 
@@ -103,17 +104,17 @@ def _read(path: Path) -> _Stored:
         path.open("rb").close()  # its error has words; that of safetensors repeats the path
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            if metadata.get("kind") != KIND:
+            if KIND not in metadata:
                 raise _unusable(path, "is not a checkpoint of lipexp")
+            about = json.loads(metadata[KIND])
             # Clones: the file is mapped, and its tensors lie on no particular boundary.
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-            if len(tensors) != int(metadata["tensors"]):
+            if len(tensors) != about["tensors"]:
                 raise _unusable(path, "is damaged: it lacks tensors or has others")
-        epoch, step = int(metadata["epoch"]), int(metadata["step"])
-        return _Stored(epoch, step, json.loads(metadata["identity"]), tensors)
+        return _Stored(int(about["epoch"]), int(about["step"]), dict(about["identity"]), tensors)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (SafetensorError, KeyError, ValueError) as error:
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise _unusable(path, "is damaged or is not a checkpoint of lipexp") from error
 
 
@@ -121,8 +122,8 @@ def _unusable(path: Path, what: str) -> UserError:
     return UserError(f"{path} {what}; {REMEDY}")
 
 
-def _canonical(identity: Mapping[str, Any]) -> str:
-    return json.dumps(identity, sort_keys=True, default=str)
+def _canonical(facts: Mapping[str, Any]) -> str:
+    return json.dumps(facts, sort_keys=True, default=str)
 
 
 def _check_identity(path: Path, stored: Mapping[str, Any], asked: Mapping[str, Any]) -> None:

