@@ -37,6 +37,43 @@ def test_mean_zero_and_the_declared_variance(name):
     assert abs(variance - declared) < 5 * error
 
 
+@pytest.mark.parametrize("name", IID)
+@pytest.mark.parametrize("side", [1, 2, 3])
+def test_every_tap_of_a_kernel_counts_as_an_input_and_as_an_output(name, side):
+    outputs, inputs = 60, 150
+    kernel = draw(name, (outputs, inputs, side, side))
+    fans = {"fan_in": inputs * side**2, "fan_out": outputs * side**2}
+    declared = free_weight_variance(name, **fans, alpha=1.0, beta=0.5)
+    mean, mean_error, variance, error = moments(kernel)
+    assert kernel.shape == (outputs, inputs, side, side)
+    assert abs(mean) < 5 * mean_error
+    assert abs(variance - declared) < 5 * error
+
+
+@pytest.mark.parametrize("name", ["orthogonal", "identity"])
+@pytest.mark.parametrize(("side", "centre"), [(1, 0), (2, 0), (3, 1), (4, 1), (5, 2)])
+def test_structured_kernels_are_the_matrix_at_the_centre_tap(name, side, centre):
+    for shape in ((3, 3), (5, 2), (2, 5)):
+        kernel = draw(name, (*shape, side, side), seed=4)
+        expected = np.zeros((*shape, side, side))
+        expected[:, :, centre, centre] = draw(name, shape, seed=4)
+        np.testing.assert_array_equal(kernel, expected)
+        assert np.abs(kernel[:, :, centre, centre]).max() > 0.5
+
+
+@pytest.mark.parametrize("name", sorted(INITS))
+@pytest.mark.parametrize("shape", [(3, 4), (3, 4, 2, 2), (1, 1, 1, 1)])
+def test_every_init_fills_matrices_and_kernels_by_float64_of_its_own(name, shape):
+    first, again = draw(name, shape, seed=7), draw(name, shape, seed=7)
+    assert first.shape == shape
+    assert first.dtype == np.float64
+    assert first.flags.writeable
+    np.testing.assert_array_equal(first, again)
+    assert np.isfinite(first).all()
+    if name != "identity":
+        assert (draw(name, shape, seed=8) != first).any() or shape == (1, 1, 1, 1)
+
+
 @pytest.mark.parametrize(
     ("beta", "kurtosis"), [(0.5, 25.2), (1, 6), (2, 3), (4, 2.18843961523), (math.inf, 1.8)]
 )

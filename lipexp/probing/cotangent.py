@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lipexp.activations.base import Activation
+from lipexp.probing.maps import Maps, pulled_through
 from lipexp.probing.scale import deviation_over_inputs, log10_square, renormalised, rms
 from lipexp.probing.signal import at_scale
 
 
 @dataclass(frozen=True)
 class Cotangent:
-    """delta_i = (reference + deviation_i) 2^exponent; (R, inputs, units).
+    """delta_i = (reference + deviation_i) 2^exponent; (R, inputs, *shape).
 
-    ``reference`` (R, 1, units) is None where the inputs' cotangents are unrelated.  Where they
+    ``reference`` (R, 1, *shape) is None where the inputs' cotangents are unrelated.  Where they
     start equal (cotangent of ones) they stay equal as long as the inputs pass the same slopes, to
     the last digit only if the common part is kept apart.  Input 0 is the reference.
     """
@@ -41,9 +42,13 @@ class Cotangent:
         reference = None if self.reference is None else function(self.reference)
         return Cotangent(function(self.deviation), reference, self.exponent)
 
-    def through(self, weight: Tensor) -> Cotangent:
-        """W^T delta; weight: (R, out, in)."""
-        return self._each(lambda part: part @ weight)
+    def through(self, weight: Maps, shape: Sequence[int]) -> Cotangent:
+        """W^T delta, for inputs of that shape."""
+        return self._each(lambda part: weight.transposed(part, shape))
+
+    def pulled_through(self, maps: Sequence[nn.Module], shape: Sequence[int]) -> Cotangent:
+        """M^T delta for parameter-free maps M, of inputs of that shape."""
+        return self._each(lambda part: pulled_through(maps, part, shape))
 
     def plus(self, other: Cotangent) -> Cotangent:
         reference = None if self.reference is None else self.reference + other.reference

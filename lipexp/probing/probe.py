@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -13,7 +12,9 @@ from torch import Tensor, nn
 from lipexp.errors import UserError
 from lipexp.networks.network import HiddenLayer, Network
 from lipexp.probing.cotangent import Cotangent
-from lipexp.probing.scale import power
+from lipexp.probing.maps import through
+from lipexp.probing.scale import per_network, power
+from lipexp.probing.segments import bytes_per_layer, default_budget, segments
 from lipexp.probing.signal import (
     Plain,
     Referenced,
@@ -23,10 +24,6 @@ from lipexp.probing.signal import (
     mean_over_rms,
 )
 from lipexp.probing.steps import Step, log10_mean_square, make_step
-
-# Kept for the backward pass, per unit of width, before layers are computed twice: to compute
-# one again costs time in proportion to its width per byte, fresh memory costs the same anywhere.
-KEPT_BYTES_PER_UNIT = 2**20
 
 
 @dataclass(frozen=True)
@@ -96,9 +93,13 @@ class _Probe:
         """The activation behind hidden layer ``row``."""
         return self.stacks[row - 1][0].activation
 
+    def maps(self, row: int):
+        """The parameter-free linear maps behind that activation."""
+        return self.stacks[row - 1][0].maps
+
     def has_bias(self) -> bool:
         layers = [hidden.layer for stack in self.stacks for hidden in stack]
-        layers += [network.head for network in self.networks if network.has_head]
+        layers += [network.head_layer for network in self.networks if network.has_head]
         return any(layer.bias is not None and bool(layer.bias.detach().any()) for layer in layers)
 
     def climb(self, signal: Signal, rows: range, *, keep: bool, record: bool):
@@ -107,7 +108,7 @@ class _Probe:
         for row in rows:
             step = make_step(self.layers(row), gradients=keep)
             if row > 1:
-                signal = signal.activated(self.activation(row - 1))
+                signal = signal.activated(self.activation(row - 1)).through(self.maps(row - 1))
             signal, inner_activity = step.up(signal)
             signal = signal.measured()
             full = signal.full()
@@ -139,30 +140,38 @@ class _Probe:
             x = below.mantissa
             if row > 1:
                 x = at_scale(self.activation(row - 1), below.exponent, x)(x)
+                x = through(self.maps(row - 1), x)
             down, moment = step.down(down, x, below.exponent)
             self.columns.put(row, log10_weight_gradient_second_moment=moment)
             if row > 1:
-                down = down.pulled_back(self.activation(row - 1), below.mantissa, below.exponent)
+                down = self._below(down, row - 1, below)
             down = record_cotangent(self.columns, row - 1, down)
             self.tick()
         return down
 
+    def _below(self, down: Cotangent, row: int, z: _Kept) -> Cotangent:
+        """From the cotangent at the next layer's input to that at z of ``row``."""
+        down = down.pulled_through(self.maps(row), z.mantissa.shape[2:])
+        return down.pulled_back(self.activation(row), z.mantissa, z.exponent)
+
     def through_head(self, top: Signal, z: _Kept, labels: Tensor) -> Cotangent:
         """The cotangent of the summed cross-entropy at the last z; records the head."""
-        row = self.depth + 1
-        step = make_step([network.head for network in self.networks], gradients=True)
-        entering = top.activated(self.activation(self.depth))
-        scores = step.up(entering)[0].measured()
-        record_signal(self.columns, row, scores)
+        row, maps = self.depth + 1, self.networks[0].head_maps
+        step = make_step([network.head_layer for network in self.networks], gradients=True)
+        entering = top.activated(self.activation(self.depth)).through(self.maps(self.depth))
+        outputs = step.up(entering)[0].measured()
+        record_signal(self.columns, row, outputs)
         self.columns.put(row, log10_weight_variance=log10_mean_square(step.effective_weight()))
         if self.operator_norms:
             self.columns.put(row, operator_norm=step.operator_norm())
-        loss = (scores.full() * power(scores.exponent, scores.full())).softmax(dim=2)
+        scores = through(maps, outputs.full())
+        loss = (scores * power(outputs.exponent, scores)).softmax(dim=2)
         loss[:, torch.arange(labels.numel()), labels] -= 1
-        down = record_cotangent(self.columns, row, Cotangent.of(loss))
+        down = Cotangent.of(loss).pulled_through(maps, outputs.full().shape[2:])
+        down = record_cotangent(self.columns, row, down)
         down, moment = step.down(down, entering.full(), entering.exponent)
         self.columns.put(row, log10_weight_gradient_second_moment=moment)
-        return down.pulled_back(self.activation(self.depth), z.mantissa, z.exponent)
+        return self._below(down, self.depth, z)
 
 
 def record_signal(columns: _Columns, row: int, signal: Signal) -> None:
@@ -194,27 +203,21 @@ def _forget_lost_variance(run: _Probe, columns: _Columns) -> None:
 
 def _histogram(row: int, full: Tensor, size: np.ndarray, bins: int = 121) -> Histogram:
     edges = np.linspace(-6, 6, bins + 1)
-    safe = np.where(size > 0, size, 1.0)[:, None, None]
-    values = full.double().cpu().numpy() / safe
+    safe = np.where(size > 0, size, 1.0)
+    values = full.double().cpu().numpy() / per_network(safe, full.dim())
     return Histogram(row, edges, np.histogram(values, edges)[0])
 
 
-def _segments(depth: int, bytes_per_layer: int, budget: int) -> list[range]:
-    """Ranges of rows, as long as the budget allows but of sqrt(depth) layers at least.
-
-    A shorter one comes first: the last is kept on the way up and not computed twice.
-    """
-    length = min(depth, max(budget // bytes_per_layer, math.ceil(math.sqrt(depth))))
-    first = depth % length or length
-    return [range(max(stop - length, 0) + 1, stop + 1) for stop in range(first, depth + 1, length)]
+def _path(network: Network, module: nn.Module) -> str:
+    return next(path for path, each in network.named_modules() if each is module)
 
 
 def _entering_cotangent(kind: str, z: Tensor, generators) -> Cotangent:
-    """The chosen cotangent at z (R, inputs, units), with second moment 1."""
+    """The chosen cotangent at z (R, inputs, *shape), with second moment 1."""
     if kind == "ones":
         return Cotangent.of(torch.ones_like(z), common=True)
     draws = np.stack([generator.standard_normal(z.shape[1:]) for generator in generators])
-    draws /= np.sqrt(np.square(draws).mean(axis=(1, 2), keepdims=True))
+    draws /= np.sqrt(np.square(draws).mean(axis=tuple(range(1, draws.ndim)), keepdims=True))
     return Cotangent.of(torch.from_numpy(draws).to(z))
 
 
@@ -232,14 +235,17 @@ def probe(
 ) -> Statistics:
     """Sends ``inputs`` (batch, ...) up R networks of one shape, and a cotangent down again.
 
+    Units of images are all their channels at all pixels; a head's are all that its layer computes,
+    also those that are no class scores.
+
     ``cotangent``: "gaussian" (N(0, 1), one per input, drawn from the R ``generators``) or "ones",
     both of second moment 1 at the last hidden layer's z, where the head takes no part; or "loss":
     of the summed cross-entropy, through the head, which needs ``labels`` (batch,).
     ``histograms``: numbers of hidden layers.  ``progress(done, total)`` after each layer's step.
 
     Memory beyond the weights: what the backward pass needs of all layers where that is at most
-    ``kept_bytes`` (default: 1 MiB per unit of width), else of as many as fit, sqrt(depth) at
-    least; the others are computed twice.
+    ``kept_bytes`` (default: 1 MiB per unit, or channel, of width), else of as many as fit,
+    sqrt(depth) at least; the others are computed twice.  And a dozen signals of the largest layer.
     Raises UserError for "loss" on a network without a head, and for layers it does not know.
     """
     if cotangent == "loss" and (labels is None or not networks[0].has_head):
@@ -260,22 +266,21 @@ def probe(
     signal: Signal = (Referenced if run.has_bias() else Plain).of(x)
     record_signal(columns, 0, signal)
 
-    widest = max(stack[0].layer.free_weight.shape[0] for stack in run.stacks)
-    bytes_per_layer = x.element_size() * len(networks) * widest * (x.shape[1] + 6 * widest)
-    budget = KEPT_BYTES_PER_UNIT * widest if kept_bytes is None else kept_bytes
-    segments = _segments(depth, bytes_per_layer, budget)
+    hidden = [stack[0] for stack in run.stacks]
+    budget = default_budget(hidden) if kept_bytes is None else kept_bytes
+    parts = segments(bytes_per_layer(hidden, x), budget)
     starts: list[Signal] = []
-    for rows in segments:
+    for rows in parts:
         starts.append(signal)
-        signal, kept = run.climb(signal, rows, keep=rows is segments[-1], record=True)
+        signal, kept = run.climb(signal, rows, keep=rows is parts[-1], record=True)
 
     if has_head:
         down = run.through_head(signal, kept[-1], labels)
     else:
         down = _entering_cotangent(cotangent, kept[-1].mantissa, generators)
     down = record_cotangent(columns, depth, down)
-    for rows, start in zip(reversed(segments), reversed(starts), strict=True):
-        if rows is not segments[-1]:
+    for rows, start in zip(reversed(parts), reversed(starts), strict=True):
+        if rows is not parts[-1]:
             _, kept = run.climb(start, rows, keep=True, record=False)
         down = run.descend(down, rows, kept)
 
@@ -285,6 +290,6 @@ def probe(
     layers: list[list[nn.Module] | None] = [None, *(run.layers(r) for r in range(1, depth + 1))]
     paths = ["input", *(stack[0].path for stack in run.stacks)]
     if has_head:
-        layers.append([network.head for network in networks])
-        paths.append("head")
+        layers.append([network.head_layer for network in networks])
+        paths.append(_path(networks[0], networks[0].head_layer))
     return Statistics(columns.arrays, layers, paths, run.histograms)

@@ -5,8 +5,9 @@ numbers, so taking a scale out is exact: a carried computation gives the very di
 wherever the plain one does not underflow.  One exponent for all inputs of a network, never one per
 input: the differences between inputs are part of what is measured.
 
-Mantissas are tensors (R, inputs, units) on the device; what there is one of per network (sizes,
-exponents) are float64 arrays (R,) on the host, where small arithmetic is cheap.
+Mantissas are tensors (R, inputs, units) or (R, inputs, channels, height, width) on the device; what
+there is one of per network (sizes, exponents) are float64 arrays (R,) on the host, where small
+arithmetic is cheap.
 """
 
 from __future__ import annotations
@@ -21,10 +22,15 @@ LOG10_2 = math.log10(2.0)
 
 
 def power(exponent: np.ndarray, like: Tensor) -> Tensor:
-    """2^exponent as a tensor (R, 1, 1) of the kind of ``like``; 0 where it underflows."""
+    """2^exponent as a tensor (R, 1, ..., 1) of the kind of ``like``; 0 where it underflows."""
     with np.errstate(over="ignore", under="ignore"):
         factors = np.ldexp(1.0, np.clip(exponent, -5000, 5000).astype(np.int64))
-    return torch.from_numpy(factors).to(like)[:, None, None]
+    return per_network(torch.from_numpy(factors).to(like), like.dim())
+
+
+def per_network(values, dimensions: int):
+    """(R,) as (R, 1, ..., 1), for R of something of so many dimensions; a tensor or an array."""
+    return values.reshape(-1, *[1] * (dimensions - 1))
 
 
 # Norms between these are right as they are: no square has left the range.

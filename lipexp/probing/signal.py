@@ -8,12 +8,14 @@ its ``difference``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 
 from lipexp.activations.base import Activation
+from lipexp.probing.maps import Maps, through
 from lipexp.probing.scale import (
     deviation_over_inputs,
     log10_square,
@@ -30,9 +32,9 @@ def at_scale(activation: Activation, exponent: np.ndarray, like: Tensor) -> Acti
     return activation if activation.homogeneous else activation.at_scale(power(exponent, like))
 
 
-def affine(x: Tensor, weight: Tensor, bias: Tensor | None, exponent: np.ndarray) -> Tensor:
-    """W x + b 2^-exponent; weight: (R, out, in), bias: (R, 1, out) or None."""
-    product = x @ weight.mT
+def affine(x: Tensor, weight: Maps, bias: Tensor | None, exponent: np.ndarray) -> Tensor:
+    """W x + b 2^-exponent; bias: (R, 1, out) or (R, 1, out, 1, 1), or None."""
+    product = weight(x)
     return product if bias is None else product + bias * power(-exponent, bias)
 
 
@@ -54,7 +56,7 @@ class Plain:
         """The same signal with its size taken and a drifted scale moved into the exponent."""
         return Plain.of(self.mantissa, self.exponent)
 
-    def affine(self, weight: Tensor, bias: Tensor | None) -> Plain:
+    def affine(self, weight: Maps, bias: Tensor | None) -> Plain:
         mantissa = affine(self.mantissa, weight, bias, self.exponent)
         return Plain(mantissa, self.exponent, self.size)
 
@@ -62,6 +64,10 @@ class Plain:
         """phi behind a scale of 2^shift: phi(2^shift x) / 2^shift."""
         phi = at_scale(activation, self.exponent + shift, self.mantissa)
         return Plain(phi(self.mantissa), self.exponent, self.size)
+
+    def through(self, maps: Sequence[nn.Module]) -> Plain:
+        """Behind parameter-free linear maps."""
+        return Plain(through(maps, self.mantissa), self.exponent, self.size)
 
     def minus(self, other: Plain) -> Plain:
         """self - other, both of one exponent (the two ends of a residual block)."""
@@ -100,7 +106,7 @@ class Referenced:
         deviation, lag, _ = renormalised(self.deviation, lag, rms(self.deviation))
         return Referenced(reference, deviation, exponent, lag, size, total)
 
-    def affine(self, weight: Tensor, bias: Tensor | None) -> Referenced:
+    def affine(self, weight: Maps, bias: Tensor | None) -> Referenced:
         if bias is not None and (self.exponent < LOWEST).any():
             return self._lifted().affine(weight, bias)
         return self._with(
@@ -114,6 +120,9 @@ class Referenced:
         return self._with(
             phi(self.reference), phi.difference(self.reference, self.deviation, ratio)
         )
+
+    def through(self, maps: Sequence[nn.Module]) -> Referenced:
+        return self._with(through(maps, self.reference), through(maps, self.deviation))
 
     def minus(self, other: Referenced) -> Referenced:
         return self._with(self.reference - other.reference, self.deviation - other.deviation)
@@ -150,5 +159,6 @@ def log10_second_moment(signal: Signal) -> np.ndarray:
 
 def mean_over_rms(signal: Signal) -> np.ndarray:
     """The mean of x divided by its root mean square, (R,); 0 for a zero signal."""
-    mean = signal.full().mean(dim=(1, 2)).double().cpu().numpy()
+    full = signal.full()
+    mean = full.mean(dim=tuple(range(1, full.dim()))).double().cpu().numpy()
     return mean / np.where(signal.size > 0, signal.size, 1.0)

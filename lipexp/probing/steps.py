@@ -1,7 +1,8 @@
 """One layer of R networks as a step up for a signal and down for a cotangent.
 
-The effective weights of the R networks are stacked, so the products with the data are batched; each
-layer computes its own effective weight, so a layer is written for one network only.
+The effective weights of the R networks are stacked, so the products of matrices with the data are
+batched (convolutions go one network after the other); each layer computes its own effective weight,
+so a layer is written for one network only.
 """
 
 from __future__ import annotations
@@ -12,12 +13,18 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from lipexp.activations.base import Activation
 from lipexp.errors import UserError
-from lipexp.layers.base import FreeWeightModule, LipschitzLinear, LipschitzResidual
+from lipexp.layers.base import (
+    FreeWeightModule,
+    LipschitzAffine,
+    LipschitzConv2d,
+    LipschitzResidual,
+)
+from lipexp.layers.sll import SLLConv2d
 from lipexp.probing.cotangent import Cotangent
+from lipexp.probing.maps import Convolutions, Maps, Matrices, pulled_back, stacked
 from lipexp.probing.scale import LOG10_2, log10_square, rms
 from lipexp.probing.signal import Signal, affine, at_scale
 
@@ -40,34 +47,18 @@ def largest_singular_value(weight: Tensor) -> np.ndarray:
     return torch.linalg.eigvalsh(gram)[:, -1].sqrt().cpu().numpy()
 
 
-def _stacked(tensors: Sequence[Tensor]) -> Tensor:
-    """(R, ...); of one network without a copy."""
-    return tensors[0][None] if len(tensors) == 1 else torch.stack(tuple(tensors))
+def _stacked_biases(biases: Sequence[Tensor], layer: FreeWeightModule) -> Tensor:
+    """(R, 1, out), or (R, 1, out, 1, 1) for images: as it is added to a layer's outputs."""
+    sides = [1] * (len(layer.free_shape) - 2)
+    return stacked([bias.detach() for bias in biases]).reshape(len(biases), 1, -1, *sides)
 
 
 def _stacked_bias(layers: Sequence[FreeWeightModule]) -> Tensor | None:
-    """(R, 1, out); None where all are zero, so that no bias meets a scale of 2^-4000."""
+    """None where all are zero, so that no bias meets a scale of 2^-4000."""
     if layers[0].bias is None:
         return None
-    bias = _stacked([layer.bias.detach() for layer in layers])
-    return bias[:, None] if bool(bias.any()) else None
-
-
-class _Carrying(torch.autograd.Function):
-    """A scalar whose derivative with respect to ``output`` is ``gradient``.
-
-    Given gradients, ``torch.autograd.grad`` imports sympy at its first call: half a second.
-    """
-
-    @staticmethod
-    def forward(ctx, output: Tensor, gradient: Tensor) -> Tensor:
-        ctx.save_for_backward(gradient)
-        return output.new_zeros(())
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, one: Tensor) -> tuple[Tensor, None]:
-        return ctx.saved_tensors[0], None
+    bias = _stacked_biases([layer.bias for layer in layers], layers[0])
+    return bias if bool(bias.any()) else None
 
 
 class Step:
@@ -91,7 +82,7 @@ class Step:
     ) -> tuple[Cotangent, np.ndarray]:
         """(cotangent at the layer's input, log10 second moment of the free weight's gradient).
 
-        x: the layer's inputs, mantissas (R, inputs, in) with their exponent (R,).
+        x: the layer's inputs, mantissas (R, inputs, *shape) with their exponent (R,).
         """
         raise NotImplementedError
 
@@ -103,30 +94,39 @@ class Step:
 
     def _free_gradient(self, outputs, gradients, exponent: np.ndarray) -> np.ndarray:
         free = [layer.free_weight for layer in self.layers]
-        carried = [_Carrying.apply(*pair) for pair in zip(outputs, gradients, strict=True)]
-        pulled = torch.autograd.grad(carried, free)
-        return log10_mean_square(_stacked(pulled)) + 2 * LOG10_2 * exponent
+        pulled = pulled_back(outputs, gradients, free)
+        return log10_mean_square(stacked(pulled)) + 2 * LOG10_2 * exponent
 
 
 class AffineStep(Step):
-    """z = W x + b."""
+    """z = W x + b, W a matrix or a convolution."""
 
     def _effective(self) -> None:
-        self.weight = _stacked([layer.effective_weight() for layer in self.layers])
+        first = self.layers[0]
+        self.weight = stacked([layer.effective_weight() for layer in self.layers])
+        self.map: Maps = Matrices(self.weight.detach())
+        if self.weight.dim() > 3:
+            slides = type(first).apply_weight is LipschitzConv2d.apply_weight
+            window = first.window if slides else None
+            self.map = Convolutions(self.weight.detach(), first.apply_weight, window)
 
     def up(self, signal):
-        return signal.affine(self.weight.detach(), self.bias), None
+        return signal.affine(self.map, self.bias), None
 
     def down(self, cotangent, x, exponent):
-        gradient = cotangent.full().mT @ x
+        gradient = self.map.weight_gradient(cotangent.full(), x)
         moment = self._free_gradient([self.weight], [gradient], cotangent.exponent + exponent)
-        return cotangent.through(self.weight.detach()), moment
+        return cotangent.through(self.map, x.shape[2:]), moment
 
     def effective_weight(self) -> Tensor:
         return self.weight.detach()
 
-    def operator_norm(self) -> np.ndarray:
-        return largest_singular_value(self.weight)
+    def operator_norm(self) -> np.ndarray | None:
+        """Of a matrix, and of a kernel that is one: of larger kernels it depends on the image."""
+        _, out, *rest = self.weight.shape
+        if math.prod(rest[1:]) > 1:
+            return None
+        return largest_singular_value(self.weight.reshape(-1, out, rest[0]))
 
 
 class ResidualStep(Step):
@@ -134,44 +134,58 @@ class ResidualStep(Step):
 
     def _effective(self) -> None:
         branches = [layer.branch() for layer in self.layers]
-        self.inner = _stacked([branch.inner for branch in branches])
-        self.outer = _stacked([branch.outer for branch in branches])
+        self.inner = stacked([branch.inner for branch in branches])
+        self.outer = stacked([branch.outer for branch in branches])
         scales = torch.stack([branch.scale for branch in branches])
         self.shift = np.log2(scales.detach().double().cpu().numpy())  # whole numbers
-        self.activation: Activation = self.layers[0].activation
+        first = self.layers[0]
+        self.activation: Activation = first.activation
         if self.bias is not None:
-            self.bias = _stacked([branch.bias for branch in branches]).detach()[:, None]
+            self.bias = _stacked_biases([branch.bias for branch in branches], first)
+        inner, outer = self.inner.detach(), self.outer.detach()
+        self.maps: tuple[Maps, Maps] = Matrices(inner), Matrices(outer)
+        if inner.dim() > 3:
+            window = first.window if isinstance(first, SLLConv2d) else None
+            self.maps = (
+                Convolutions(inner, first.apply_inner, window),
+                Convolutions(outer, first.apply_outer, window and window.transposed),
+            )
 
     def up(self, signal):
-        before = signal.affine(self.inner.detach(), self.bias)
+        inner, outer = self.maps
+        before = signal.affine(inner, self.bias)
         after = before.activated(self.activation, self.shift)
-        branch = after.affine(self.outer.detach(), None)
+        branch = after.affine(outer, None)
         return signal.minus(branch), self.activation.active_fraction(before.full())
 
     def down(self, cotangent, x, exponent):
-        before = affine(x, self.inner.detach(), self.bias, exponent)
+        inner, outer = self.maps
+        before = affine(x, inner, self.bias, exponent)
         after = at_scale(self.activation, exponent + self.shift, x)(before)
-        inside = cotangent.negated().through(self.outer.detach())
+        inside = cotangent.negated().through(outer, after.shape[2:])
         inside = inside.pulled_back(self.activation, before, exponent + self.shift)
         moment = self._free_gradient(
             [self.inner, self.outer],
-            [inside.full().mT @ x, -(cotangent.full().mT @ after)],
+            [
+                inner.weight_gradient(inside.full(), x),
+                -outer.weight_gradient(cotangent.full(), after),
+            ],
             cotangent.exponent + exponent,
         )
-        return cotangent.plus(inside.through(self.inner.detach())), moment
+        return cotangent.plus(inside.through(inner, x.shape[2:])), moment
 
     def effective_weight(self) -> Tensor:
         with torch.no_grad():
-            return _stacked([layer.effective_weight() for layer in self.layers])
+            return stacked([layer.effective_weight() for layer in self.layers])
 
 
 def make_step(layers: Sequence[FreeWeightModule], *, gradients: bool) -> Step:
     """The step of one layer of R networks.  Raises UserError for a layer of neither shape."""
     first = layers[0]
-    if isinstance(first, LipschitzLinear):
+    if isinstance(first, LipschitzAffine):
         return AffineStep(layers, gradients=gradients)
     if isinstance(first, LipschitzResidual):
         return ResidualStep(layers, gradients=gradients)
     raise UserError(
-        f"the probe knows LipschitzLinear and LipschitzResidual layers; got {type(first).__name__}"
+        f"the probe knows LipschitzAffine and LipschitzResidual layers; got {type(first).__name__}"
     )

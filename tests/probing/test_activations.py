@@ -143,3 +143,40 @@ def test_an_activation_of_ones_own_needs_only_forward():
     torch.testing.assert_close(Soft().pullback(x, torch.ones_like(x)), 0.5 * (x > 0).double())
     with pytest.raises(UserError, match=r"defines no difference\(\)"):
         Soft().difference(x, x, torch.ones(2, 1, 1))
+
+
+@every
+@pytest.mark.parametrize("scale", [1e-3, 1.0])
+@pytest.mark.parametrize("channels", [2, 6])
+def test_over_channels_is_the_same_map_at_every_pixel(name, channels, scale):
+    phi, over = ACTIVATIONS[name](), ACTIVATIONS[name]().over_channels()
+    x, d = draw(0, 2, 1, channels, 3, 5), draw(1, 2, 4, channels, 3, 5)
+    g = draw(2, 2, 1, channels, 3, 5)
+    if scale < 1:  # no deviation reaches a kink; else many do
+        x = x.sign() * (0.5 + x.abs()) + 5 * torch.arange(channels).view(-1, 1, 1)
+    ratio = torch.tensor([scale, scale / 2], dtype=torch.float64).view(2, 1, 1, 1, 1)
+
+    def last(values):
+        return values.movedim(2, -1)
+
+    assert torch.equal(last(over(x)), phi(last(x)))
+    assert torch.equal(last(over.pullback(x, g)), phi.pullback(last(x), last(g)))
+    assert torch.equal(over.active_fraction(x), phi.active_fraction(last(x)))
+    moved = phi.difference(last(x), last(d), ratio)
+    assert torch.equal(last(over.difference(x, d, ratio)), moved)
+    # and it is the difference
+    after = phi(last(x + ratio * d)) - phi(last(x))
+    torch.testing.assert_close(moved * ratio, after, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", ["relu", "abs", "maxmin"])
+@pytest.mark.parametrize("where", [(1, 2, 0, 1, 2), (1, 0, 1, 0, 0)])
+def test_a_single_kink_that_is_crossed_anywhere_is_seen(name, where):
+    over = ACTIVATIONS[name]().over_channels()
+    x = torch.ones(2, 1, 2, 2, 3, dtype=torch.float64)
+    x[:, :, 1] = 2
+    d = torch.zeros(2, 3, 2, 2, 3, dtype=torch.float64)
+    d[where] = -5 if where[2] == 1 else 5 if name == "maxmin" else -5
+    one = torch.ones(2, 1, 1, 1, 1, dtype=torch.float64)
+    assert torch.equal(over.difference(x, d, one), over(x + d) - over(x))
+    assert not torch.equal(over.difference(x, d, one), over.pullback(x.expand_as(d), d))
