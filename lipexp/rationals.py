@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from fractions import Fraction
 
 from lipexp.errors import UserError
+
+# A quotient of whole numbers or a decimal; of a longer exponent the power of ten would fill memory.
+RATIONAL = re.compile(r"-?(\d+/\d+|(\d+\.?\d*|\.\d+)(e[+-]?\d{1,3})?)", re.ASCII | re.IGNORECASE)
 
 
 def parse_eps(value: str | float) -> tuple[str, Fraction]:
@@ -15,11 +19,11 @@ def parse_eps(value: str | float) -> tuple[str, Fraction]:
     """
     name = str(value).strip().replace(" ", "")
     try:
-        radius = Fraction(name)
+        radius = Fraction(name) if RATIONAL.fullmatch(name) else None
     except (ValueError, ZeroDivisionError):
         radius = None
-    if isinstance(value, bool) or radius is None:
-        raise UserError(f"{name!r} is no radius; write 0.3 or 36/255")
+    if isinstance(value, bool) or radius is None or abs(radius) > 10**300:
+        raise UserError(f"{name[:40]!r} is no radius; write 0.3 or 36/255")
     if radius <= 0:
         raise UserError(f"a radius must be positive, got {name}")
     return name, radius

@@ -67,7 +67,7 @@ def certify(
         radii = radii_of(steps, passage, torch.from_numpy(points.labels), box)
     table = _table(points, passage, radii)
     for name, radius in sizes.items():
-        table[f"certified_{name}"] = table["radius"] > next_above(radius)
+        table[f"certified_{name}"] = exceeds(table["radius"], radius)
     table.attrs.update(_totals(steps, passage, radii))
     seconds = time.perf_counter() - begun
     spent = passage.seconds_loading + rescaling + passage.seconds_forward
@@ -79,6 +79,11 @@ def certify(
         seconds_outside_forward=seconds - spent,
     )
     return table
+
+
+def exceeds(radii: pd.Series, eps: Fraction) -> pd.Series:
+    """Which radii are greater than a rational: at exactly eps a tie is possible."""
+    return radii > next_above(eps)
 
 
 def _table(points: Points, passage: Passage, radii: Radii) -> pd.DataFrame:

@@ -33,10 +33,12 @@ def product(bounds: Sequence[float]) -> float:
     """A float that the product never exceeds; 0 only where a factor is 0."""
     if 0.0 in bounds:
         return 0.0
+    factors = [bound for bound in bounds if bound != 1.0]
     result = 1.0
-    for bound in bounds:
-        result = max(result * bound, FLOOR)
-    return result * (1 + 4 * len(bounds) * UNIT_ROUNDOFF)
+    for factor in factors:
+        result = max(result * factor, FLOOR)
+    roundings = max(0, len(factors) - 1)  # the first product is with 1
+    return result * (1 + 4 * roundings * UNIT_ROUNDOFF)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ class Points:
     """
 
     def __init__(self, images: Array, labels: Any, *, scale: float, box: bool):
-        self.images = images if isinstance(images, Tensor) else np.asarray(images)
+        self.images = images.detach() if isinstance(images, Tensor) else np.asarray(images)
         self.labels = _whole_numbers(labels)
         self.kind = str(self.images.dtype).removeprefix("torch.")
         if not isinstance(self.images, Tensor):
@@ -53,7 +53,7 @@ class Points:
         if not isinstance(some, Tensor):
             # A copy, in native byte order: the array may be read-only, or from a file.
             some = torch.from_numpy(np.array(some, dtype=self.kind))
-        some = some.detach().to(device=device, dtype=torch.float64)
+        some = some.to(device=device, dtype=torch.float64)
         return some / self.scale if self.whole else some
 
     def check_labels(self, classes: int) -> None:

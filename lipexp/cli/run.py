@@ -12,14 +12,18 @@ from lipexp.runs.outcome import Outcome
 HELP = """\
 usage: lipexp run [KEY=VALUE ...] [-m] [-q] [--cfg job] [--config-dir DIR]
 
-One run: forward and backward statistics of every layer, with the law beside the measurement.
-The same request is the same folder under outputs/runs/; done is done and is shown again.
+One run.  task=probe: forward and backward statistics of every layer, with the law beside the
+measurement.  task=train: training, then a certificate of every test image.
+The same request is the same folder under outputs/runs/; done is done and is shown again, and a
+training that was stopped goes on after its last epoch.
 
 keys:
   task, model, network, init, dataset, experiment   choices; `lipexp list` names them
   depth, width, bias, activation                    of the network
   seed, replicates, batch, dtype, device            of the measurement
   init.alpha, model.rows, task.cotangent, ...       keys of a choice
+  task.epochs, task.lr, task.loss.offset, ...       of a training
+  task.eps=[0.3,36/255]                             l2 radii to certify, pixels in [0, 1]
   force=true                                        run again although it is done
   outputs=FOLDER                                    where runs go (default: outputs)
   plugins=[mine]                                    modules of your own, imported first
@@ -32,6 +36,7 @@ options:
 
 examples:
   lipexp run model=sll depth=100 init=gnd
+  lipexp run task=train model=aol depth=3 width=256
   lipexp run -m model=aol,sll depth=10,30 seed=0,1
 """
 

@@ -86,7 +86,9 @@ class FreeWeightModule(LipschitzModule):
         """This layer, or a float64 copy: a certificate is of a float64 copy of what is stored."""
         if self.free_weight.dtype == torch.float64:
             return self
-        return copy.deepcopy(self).double()
+        copied = copy.deepcopy(self).double()
+        copied._kept = None  # weights kept in a shorter precision are not those of the copy
+        return copied
 
     def _check_finite(self) -> None:
         """Raises UserError for a parameter that is NaN or infinite: there is no bound then."""
@@ -112,7 +114,9 @@ def frozen(module: nn.Module, dtype: torch.dtype | None = None) -> nn.Module:
     with torch.no_grad():
         for layer in copied.modules():
             if isinstance(layer, FreeWeightModule):
-                layer._kept = layer._compute()
+                kept = layer._compute()
+                # A free weight in use as it stands is a parameter: kept as numbers of its own.
+                layer._kept = kept.clone() if isinstance(kept, nn.Parameter) else kept
     return copied
 
 

@@ -54,4 +54,4 @@ class OrthogonalLinear(LipschitzLinear):
         return self.weight
 
     def proven_norm(self) -> float:
-        return near_orthogonal_norm(self._in_float64().effective_weight())
+        return near_orthogonal_norm(self._weight64())

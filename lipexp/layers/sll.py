@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -36,9 +37,13 @@ class _SLL(LipschitzResidual):
 
     def branch(self) -> Branch:
         scale, rows, t = self._scaled()
-        bias = None if self.bias is None else self.bias / scale
+        bias = None if self.bias is None else self._bias(t) / scale
         outer = 2 * self._times(rows, t)
         return Branch(rows, bias, outer.mT if outer.dim() == 2 else flipped(outer), scale)
+
+    def _bias(self, t: Tensor) -> Tensor:
+        """The bias, 0 for units that drop out: there bias / scale may be infinite, times 0."""
+        return torch.where(t > 0, self.bias, 0.0)
 
     def effective_weight(self) -> Tensor:
         """W T^(-1/2), shape (features, hidden, ...): its norm is at most 1."""
@@ -69,6 +74,8 @@ class _SLL(LipschitzResidual):
         layer = self._in_float64()
         scale, rows, t = (part.detach() for part in layer._scaled())
         size, top = magnitude(rows), float(t.max())
+        if top == 0:  # all units drop out, and x comes out as it is
+            return 0.0 * norm
         places, taps = self._positions(shape), self._side() ** 2
         d, h = self.free_shape[1] * taps, self.free_shape[0] * taps
         bias = layer._bias_norm(places) / float(scale)
@@ -88,6 +95,8 @@ class _SLL(LipschitzResidual):
     def norm_after(self, shape, norm):
         layer = self._in_float64()
         scale, _, t = (part.detach() for part in layer._scaled())
+        if not bool(t.any()):
+            return norm
         outer = 2 * math.sqrt(self._kappa() * float(t.max()))
         at_zero = outer * layer._bias_norm(self._positions(shape)) / float(scale)
         return (norm * self.lipschitz_bound() + at_zero) * (1 + 8 * UNIT_ROUNDOFF)

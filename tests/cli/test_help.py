@@ -26,12 +26,13 @@ def test_every_command_has_help_with_two_examples_that_run(capsys, command):
     assert status == 0
     examples = re.findall(r"^  (lipexp .*)$", out.split("examples:")[1], re.MULTILINE)
     assert len(examples) >= 2
-    small = ["depth=3", "width=8", "batch=10"] if command == "run" else []
+    small = ["depth=3", "width=16", "batch=100"] if command == "run" else []
     if command == "collect":
         guarded(["run", "depth=3", "width=8", "batch=10"])
     for example in examples:
-        words = [w for w in shlex.split(example)[1:] if not w.startswith("depth")]
-        assert guarded([*words, *small]) == 0, example
+        words = [w for w in shlex.split(example)[1:] if not w.startswith(("depth", "width"))]
+        short = ["task.epochs=1"] if "task=train" in words else []
+        assert guarded([*words, *small, *short]) == 0, example
 
 
 def test_the_list_names_every_choice_with_its_keys(capsys):

@@ -132,6 +132,6 @@ def test_every_set_has_its_configuration_file():
     for name in DATASETS:
         options = yaml.safe_load((folder / f"{name}.yaml").read_text())
         if DATASETS.fact(name, "generated"):
-            assert options == {"name": name, "features": "${width}"}
+            assert options == {"name": name, "features": None}
         else:
             assert options == {"name": name, "folder": None, "verify": True}

@@ -13,6 +13,7 @@ from lipexp.inits import INITS
 from lipexp.layers import LAYERS
 from tests.strategies import (
     CHOICES,
+    describe,
     drawn_layer,
     exact_constant,
     exponents,
@@ -23,10 +24,6 @@ from tests.strategies import (
 
 # What LAPACK's largest singular value of a 9 x 9 matrix may be off: 9 u with room to spare.
 ORACLE = 1e-14
-
-
-def describe(choice) -> str:
-    return "-".join([choice[0], *(f"{k}={v}" for k, v in choice[1].items())])
 
 
 every_layer = pytest.mark.parametrize("choice", CHOICES, ids=describe)
@@ -140,6 +137,22 @@ def test_zero_columns_stay_zero_and_have_zero_gradient_not_nan(name, rows):
     assert bool((dead(effective) == 0).all())
     assert bool((dead(layer.weight.grad) == 0).all())
     assert bool(torch.isfinite(layer.weight.grad).all())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_residual_layer_without_weights_is_the_identity_whatever_its_bias(dtype):
+    # A unit whose weights are zero drops out: not as 0 x infinity, its bias over the scale.
+    for weight in (np.zeros((3, 3)), np.diag([0.0, 0.0, 1e-30])):
+        layer = make_layer("sll", {}, 3, 3, weight, np.array([10.0, -10.0, 0.0]), dtype=dtype)
+        x = torch.tensor([[1.0, 2.0, -3.0]], dtype=dtype)
+        y = layer(x)
+        assert torch.equal(y, x)
+        y.square().sum().backward()
+        for parameter in layer.parameters():
+            assert parameter.grad is None or bool(torch.isfinite(parameter.grad).all())
+        assert layer.norm_after((3,), 4.0) >= 4
+        if not weight.any():
+            assert layer.local_error((3,), 4.0) == 0
 
 
 SCALE_FREE = [

@@ -6,7 +6,7 @@ from fractions import Fraction
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lipexp.plots import certificates as plots
@@ -61,6 +61,8 @@ def height(figure, eps):
         st.sampled_from(["0.05", "0.1", "1/10", "0.25", "0.3", "1", "36/255", "7"]), max_size=4
     ),
 )
+@example([0.30000000000000004], 0, ["0.3"])
+@example([0.1], 1, ["0.1", "1/10"])
 def test_the_curve_and_its_marks_count_images_exactly_as_rationals(radii, wrong, eps):
     figure = plots.certified_accuracy(table(radii, wrong=wrong), eps, "t")
     images = max(len(radii) + wrong, 1)
@@ -114,7 +116,8 @@ def test_shares_have_the_decimals_that_tell_images_apart(images, label):
 
 
 @pytest.mark.parametrize(
-    ("tight", "count", "drawn"), [(1.0, 1000, 0), (1.0001, 1000, 0), (1.2, 1000, 1), (2.0, 1, 1)]
+    ("tight", "count", "drawn"),
+    [(1.0, 1000, 0), (1.0001, 1000, 0), (1.2, 1000, 1), (1 + 1e-12, 1, 0), (1.2, 1, 1)],
 )
 def test_tighter_radii_are_drawn_thin_where_they_can_be_told_apart(tight, count, drawn):
     radii = np.linspace(1, 0.01, count)
@@ -172,6 +175,13 @@ def test_a_histogram_that_leaves_nothing_out_has_its_note_alone():
     figure = plots.radius_histogram(table([0.1, 0.2]), [], "t", "a note")
     assert notes(figure) == "a note"
     assert notes(plots.radius_histogram(table([0.1]), [], "t")) == ""
+
+
+def test_radii_far_below_eps_are_a_bar_that_can_be_seen():
+    figure = plots.radius_histogram(table([0.001, 0.002, 0.0116]), ["1.58"], "t")
+    counts, edges, _ = figure.axes[0].patches[0].get_data()
+    assert counts.sum() == 3
+    assert edges[1] - edges[0] >= 0.007 * figure.axes[0].get_xlim()[1]
 
 
 def test_the_lines_of_a_histogram_stand_at_their_eps():

@@ -135,6 +135,14 @@ def test_a_few_epochs_are_marked_so_that_one_can_be_seen(epochs, marker, tmp_pat
     style.save(figure, tmp_path / "a.png")
 
 
+def test_a_tiny_learning_rate_has_plain_ticks(tmp_path):
+    figure = training.learning_curves(metrics(1).assign(lr=7e-6), "t")
+    style.save(figure, tmp_path / "a.png")
+    axis = figure.axes[2].yaxis
+    assert axis.get_offset_text().get_text() == ""
+    assert "4e-06" in [label.get_text() for label in axis.get_ticklabels()]
+
+
 def test_no_epoch_at_all_is_drawn_empty(tmp_path):
     figure = training.learning_curves(metrics(3).iloc[:0], "t")
     assert curves(figure.axes[1]) == {}
