@@ -185,6 +185,7 @@ KEYS: dict[str, Check] = {
     "model.q": one_of("one", "normal"),
     "model.hidden": optional(whole(1)),
     "network.activation": known(ACTIVATIONS),
+    "network.head": one_of("same", "normalised"),
     "init.alpha": positive(),
     "init.beta": positive(infinite=True),
     "dataset.folder": optional(text),

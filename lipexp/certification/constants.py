@@ -78,6 +78,18 @@ def row_distances(weight: Tensor) -> Tensor:
     return distances
 
 
+def margin_constants(module: nn.Module, classes: int) -> Tensor:
+    """Constants c_yj of a network's differences of scores s_y - s_j, (classes, classes), float64.
+
+    For a margin m_j each, all inputs nearer than min_j m_j / c_yj have label y, rounding aside.
+    Raises UserError where the bound of a module is not known.
+    """
+    steps = steps_of(module)
+    head = find_head(steps)
+    distances = None if head is None else row_distances(head.weight)
+    return pair_constants([step.bound for step in steps], head, distances, classes)
+
+
 def pair_constants(
     bounds: Sequence[float], head: Head | None, distances: Tensor | None, classes: int
 ) -> Tensor:

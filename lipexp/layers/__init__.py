@@ -51,6 +51,7 @@ __getattr__, __dir__ = lazy(
         "LipschitzConv2d": "lipexp.layers.base",
         "LipschitzLinear": "lipexp.layers.base",
         "LipschitzResidual": "lipexp.layers.base",
+        "NormalisedLinear": "lipexp.layers.normalised",
         "Centre": "lipexp.layers.plumbing",
         **dict.fromkeys(
             ("Flatten", "ZeroPad", "PadChannels", "PadSides", "FirstChannels", "FirstFeatures"),

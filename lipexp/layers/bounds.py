@@ -23,10 +23,10 @@ def power_of_two(matrix: Tensor) -> Tensor:
     Dividing by it is exact, so it takes a matrix's scale out without changing a digit.
     """
     low, high = matrix.detach().aminmax()  # one pass, and ten times as fast as a norm with p = inf
-    return _leading_power(torch.maximum(-low, high))
+    return leading_power(torch.maximum(-low, high))
 
 
-def _leading_power(top: Tensor) -> Tensor:
+def leading_power(top: Tensor) -> Tensor:
     """The power of two 2^e with 2^(e - 1) <= top < 2^e, entry by entry and within range."""
     limits = torch.finfo(top.dtype)
     top = top.clamp(min=limits.tiny, max=limits.max / 2)
@@ -148,7 +148,7 @@ def gram_iteration_norm(matrices: Tensor, steps: int = 7) -> float:
     of the product is at most gamma(n + 3); on the way back it is added and the root taken.
     Above the truth by a factor of at most n^(1 / 2^(steps + 1)).  Float64, finite entries.
     """
-    unit = _leading_power(matrices.abs().amax((-2, -1), keepdim=True))
+    unit = leading_power(matrices.abs().amax((-2, -1), keepdim=True))
     gram = matrices / unit  # of each matrix on its own: squares neither under- nor overflow
     gram = gram if gram.shape[-2] >= gram.shape[-1] else gram.mT
     zero = ~gram.any(-1).any(-1)

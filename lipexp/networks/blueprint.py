@@ -20,8 +20,9 @@ class Blueprint:
 
     ``input_shape``: (features,) or (channels, height, width); ``mean``: the centring constant per
     channel, or None; ``classes``: None for a network without a head; ``bias``: zero, default,
-    normal, corrected or none; ``between``: the activation between residual blocks; ``layer_keys``
-    go to the layer's constructor, ``init_keys`` to the init.
+    normal, corrected or none; ``between``: the activation between residual blocks; ``head``: same,
+    a layer of the model, or normalised; ``layer_keys`` go to the layer's constructor, ``init_keys``
+    to the init.
     """
 
     model: str
@@ -32,6 +33,7 @@ class Blueprint:
     mean: tuple[float, ...] | None = None
     activation: str = "relu"
     between: str = "identity"
+    head: str = "same"
     bias: str = "zero"
     init: str = "normal"
     layer_keys: Mapping[str, object] = field(default_factory=dict)

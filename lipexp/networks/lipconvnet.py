@@ -12,6 +12,7 @@ from lipexp.activations import ACTIVATIONS
 from lipexp.errors import UserError
 from lipexp.layers import CONVOLUTIONS, LAYERS
 from lipexp.layers.base import FreeWeightModule
+from lipexp.layers.normalised import NormalisedLinear
 from lipexp.layers.plumbing import (
     Centre,
     FirstChannels,
@@ -66,8 +67,9 @@ def lipconvnet(plan: Blueprint, *, seed: int, replicate: int = 0, dtype=torch.fl
     Images are zero-padded to 32 x 32 and w channels; a first 1x1 layer; five blocks at sides 32,
     16, 8, 4, 2 and widths w, 2w, ..., 16w, each of depth / 5 convolutions 3x3 (1x1 in the fifth),
     then the first half of the channels and pixel-unshuffle by 2; at one pixel a 32w -> 32w layer,
-    of whose outputs the first are the class scores.  An activation stands behind every layer but
-    the last.  Larger images (multiples of 32) are sum-pooled to one pixel with norm 1.
+    of whose outputs the first are the class scores, or a `NormalisedLinear` head.  An activation
+    stands behind every layer but the last.  Larger images (multiples of 32) are sum-pooled to one
+    pixel with norm 1.
     Raises UserError for a depth, width or shape it cannot be built with.
     """
     check(plan)
@@ -115,7 +117,10 @@ def lipconvnet(plan: Blueprint, *, seed: int, replicate: int = 0, dtype=torch.fl
     body.append(("flatten", Flatten()))
 
     head = None
-    if plan.classes is not None:
+    if plan.classes is not None and plan.head == "normalised":
+        head = NormalisedLinear(units, plan.classes, bias=common["bias"], init=None, dtype=dtype)
+        filler.fill(head, "head")
+    elif plan.classes is not None:
         scores = dense(units, hidden if residual else units, **common)
         filler.fill(scores, "head")
         head = nn.Sequential(scores, FirstFeatures(plan.classes))

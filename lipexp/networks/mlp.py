@@ -12,6 +12,7 @@ from torch import nn
 from lipexp.activations import ACTIVATIONS
 from lipexp.layers import LAYERS
 from lipexp.layers.base import FreeWeightModule
+from lipexp.layers.normalised import NormalisedLinear
 from lipexp.layers.plumbing import Centre, Flatten, ZeroPad
 from lipexp.networks.blueprint import Blueprint, Filler
 from lipexp.networks.network import Network
@@ -23,7 +24,7 @@ def mlp(plan: Blueprint, *, seed: int, replicate: int = 0, dtype=torch.float64) 
     Feedforward layers: features -> width -> ... -> width -> classes, the activation behind each
     hidden layer.  Residual layers keep their size, so an adapter (not counted) brings the input to
     the width: zero padding, or an AOL layer with rows rescaled where the input is wider; their head
-    is an AOL layer, rows rescaled where it narrows.
+    is an AOL layer, rows rescaled where it narrows.  A normalised head is a `NormalisedLinear`.
     """
     filler = Filler(plan, seed, replicate)
     common: dict[str, Any] = {"bias": plan.bias != "none", "init": None, "dtype": dtype}
@@ -59,7 +60,9 @@ def mlp(plan: Blueprint, *, seed: int, replicate: int = 0, dtype=torch.float64) 
 
     head = None
     if plan.classes is not None:
-        if residual:
+        if plan.head == "normalised":
+            head = NormalisedLinear(plan.width, plan.classes, **common)
+        elif residual:
             head = narrow(plan.width, plan.classes, rows="auto", **common)
         else:
             head = make(plan.width, plan.classes, **plan.layer_keys, **common)

@@ -39,6 +39,7 @@ def blueprint(request: Request) -> Blueprint:
         mean=facts.get("mean") or None,
         activation=request.activation,
         between=request.network["activation"],
+        head=request.network["head"],
         bias=request.bias,
         init=request.init["name"],
         layer_keys=request.group_keys("model"),

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from lipexp import data
-from lipexp.certification import certify, lipschitz_bound
+from lipexp.certification import certify, margin_constants
 from lipexp.config import Request
 from lipexp.errors import RunError
 from lipexp.layers import frozen
@@ -185,7 +185,7 @@ class TrainJob:
         request = self.request
         dtype = getattr(torch, request.dtype)
         eps = [parse_eps(name) for name in request.task["eps"]]
-        bound, still = lipschitz_bound(network), frozen(network)
+        constants, still = self._constants(network), frozen(network)
         row: dict[str, Any] = {
             "epoch": found.epoch,
             "step": found.step,
@@ -194,7 +194,7 @@ class TrainJob:
             "train_accuracy": found.train_accuracy,
         }
         for name, examples in splits.items():
-            result = evaluate(still, examples, bound, eps, EVALUATION_BATCH, dtype)
+            result = evaluate(still, examples, constants, eps, EVALUATION_BATCH, dtype)
             prefix = "" if name == "test" else f"{name}_"
             row[f"{name}_accuracy"] = result.accuracy
             row |= {f"{prefix}estimated_cra_{e}": s for e, s in result.estimated_cra.items()}
@@ -202,6 +202,9 @@ class TrainJob:
             "seconds": found.seconds,
             "images_per_second": found.images_per_second,
         }
+
+    def _constants(self, network: nn.Module) -> torch.Tensor:
+        return margin_constants(network, int(self.dataset.classes))
 
     def _probe(self, network: nn.Module, *, epoch: int) -> pd.DataFrame:
         """Rows of layers.csv: a float64 copy of the network, a Gaussian cotangent."""

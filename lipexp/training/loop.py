@@ -6,7 +6,6 @@ weights and optimiser state are all that a resumed training needs.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from fractions import Fraction
 import torch
 from torch import Tensor, nn
 
+from lipexp.certification.radii import margins
 from lipexp.errors import RunError
 from lipexp.training import AUGMENTATIONS, SCHEDULES
 from lipexp.training.examples import Examples, epoch_order, parts
@@ -181,41 +181,34 @@ class Evaluation:
     estimated_cra: dict[str, float]
 
 
-def margins(scores: Tensor, labels: Tensor) -> Tensor:
-    """score[label] - max of the others; NaN where any score is not finite.
-
-    scores: (batch, classes), labels: (batch,) -> (batch,).
-    """
-    places = labels[:, None]
-    own = scores.gather(1, places).squeeze(1)
-    others = scores.scatter(1, places, -math.inf).amax(1)
-    return torch.where(torch.isfinite(scores).all(1), own - others, math.nan)
-
-
 @torch.no_grad()
 def evaluate(
     network: nn.Module,
     examples: Examples,
-    bound: float,
+    constants: Tensor,
     eps: Sequence[tuple[str, Fraction]],
     batch: int,
     dtype: torch.dtype,
 ) -> Evaluation:
     """Accuracy and estimated certified robust accuracy, in evaluation mode.
 
-    ``bound``: the network's l2 Lipschitz bound; ``eps``: l2 radii with their names.  Counted is a
-    margin > 0, and > sqrt(2) bound eps; a tie or a NaN never is.  An estimate: in the given
-    precision, its rounding not paid for.
+    ``constants``: Lipschitz constants of the differences of two scores, (classes, classes);
+    ``eps``: l2 radii with their names.  Counted is where every margin is > 0, and > constant eps; a
+    tie or a NaN never is.  An estimate: in the given precision, its rounding not paid for.
     """
-    least = [0.0, *(math.sqrt(2) * bound * float(radius) for _, radius in eps)]
-    needed = torch.tensor(least, dtype=dtype, device=examples.device)
-    counts = torch.zeros(len(least), dtype=torch.int64, device=examples.device)
+    radii = torch.tensor([float(radius) for _, radius in eps], dtype=torch.float64)
+    needed = (constants[..., None].cpu() * radii).to(examples.device, dtype)
+    counts = torch.zeros(1 + len(eps), dtype=torch.int64, device=examples.device)
     training = network.training
     network.eval()
     try:
         for start in range(0, len(examples), batch):
             inputs, labels = examples.batch(slice(start, start + batch), dtype)
-            counts += (margins(network(inputs), labels)[:, None] > needed).sum(0)
+            scores = network(inputs)
+            margin = margins(scores, labels)
+            right = (margin > 0).all(1) & torch.isfinite(scores).all(1)
+            robust = (margin[..., None] > needed[labels]).all(1) & right[:, None]
+            counts += torch.cat([right[:, None], robust], 1).sum(0)
     finally:
         network.train(training)
     accuracy, *shares = (counts.double() / len(examples)).tolist()
