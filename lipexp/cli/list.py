@@ -12,6 +12,7 @@ from lipexp.layers import LAYERS
 from lipexp.networks import NETWORKS
 from lipexp.registry import Registry, nearest
 from lipexp.tasks import TASKS
+from lipexp.training import AUGMENTATIONS, OPTIMIZERS, SCHEDULES
 
 
 def _of_registry(registry: Registry, group: str | None):
@@ -54,6 +55,9 @@ SECTIONS = {
     "inits": ("init", lambda: _of_registry(INITS, "init")),
     "activations": ("activation", lambda: _of_registry(ACTIVATIONS, None)),
     "biases": ("bias", _biases),
+    "optimizers": ("task.optimizer", lambda: _of_registry(OPTIMIZERS, None)),
+    "schedules": ("task.schedule", lambda: _of_registry(SCHEDULES, None)),
+    "augmentations": ("task.augment", lambda: _of_registry(AUGMENTATIONS, None)),
     "datasets": ("dataset", _data_sets),
     "experiments": ("experiment", _experiments),
 }
@@ -74,8 +78,10 @@ def main(argv: list[str]) -> int:
     for position, name in enumerate(names):
         key, lines = SECTIONS[name]
         print(("\n" if position else "") + f"{name} ({key}=...)")
-        for choice, description in lines():
-            print(f"  {choice:<18}{description}")
+        found = list(lines())
+        width = max(16, *(len(choice) for choice, _ in found))
+        for choice, description in found:
+            print(f"  {choice:<{width}}  {description}")
     return 0
 
 
