@@ -59,6 +59,16 @@ def overlap_nodes(d: int, overlaps: int) -> tuple[np.ndarray, np.ndarray]:
     return t, _DT * scale * np.exp(overlaps * _log_erfcx(t / _ROOT2))
 
 
+def overlap_product_nodes(
+    d: int, scales: np.ndarray, counts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """`overlap_nodes` for H a sum of counts_k variables scales_k |g|; counts may be fractions."""
+    scale = 1 / (np.sqrt(d) + np.sqrt(2 / np.pi) * (counts @ scales))
+    t = _T * scale
+    logs = _log_erfcx(np.multiply.outer(t, scales) / _ROOT2) @ counts
+    return t, _DT * scale * np.exp(logs)
+
+
 @lru_cache(maxsize=4096)
 def gaussian_weight_variance(*, fan_in: int, fan_out: int) -> float:
     """Mean square of an entry of an AOL weight with iid Gaussian free weights of any scale.
@@ -83,6 +93,41 @@ def gaussian_weight_variance(*, fan_in: int, fan_out: int) -> float:
     return float(overlaps @ np.exp(-np.outer(t, r)) @ (weights * r) / d)
 
 
+def log_normal_nodes(sigma: float) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes e^x and weights (sum 1) for x ~ N(0, sigma^2).
+
+    The trapezoid rule converges geometrically for a Gaussian; 9 standard deviations hold 1e-18.
+    """
+    z = np.arange(-36, 37) * 0.25
+    density = np.exp(-z * z / 2)
+    return np.exp(sigma * z), density / density.sum()
+
+
+def random_q_overlap_nodes(d: int, overlaps: int, sigma: float) -> tuple[np.ndarray, np.ndarray]:
+    """`overlap_nodes` for H a sum of e^(x_k) |g_k|, x_k ~ N(0, sigma^2)."""
+    scale = _scale(d, overlaps + 1) * np.exp(-sigma * sigma / 2)
+    factor, density = log_normal_nodes(sigma)
+    t = _T * scale
+    logs = np.log(erfcx(np.outer(t, factor) / _ROOT2) @ density)
+    return t, _DT * scale * np.exp(overlaps * logs)
+
+
+@lru_cache(maxsize=1024)
+def random_q_shares(*, fan_in: int, fan_out: int, sigma: float = 1.0) -> tuple[float, float, float]:
+    """(E s, E s^2, E s^3) of a column's squared norm s = R e^x / (R e^x + H); columns rescaled."""
+    d, n = fan_out, fan_in
+    r, weights = chi_nodes(d)
+    factor, density = log_normal_nodes(sigma)
+    t, overlaps = random_q_overlap_nodes(d, n - 1, sigma)
+    powers = (weights * np.array([r, r**2, r**3])).T
+    moments = np.zeros((len(t), 3))
+    for f, p in zip(factor, density, strict=True):
+        moments += p * f ** np.arange(1, 4) * (np.exp(-f * np.outer(t, r)) @ powers)
+    # 1/y^k = int t^(k-1) exp(-t y) dt / (k-1)!
+    shares = np.array([overlaps, overlaps * t, overlaps * t * t / 2])
+    return tuple(float(share @ moment) for share, moment in zip(shares, moments.T, strict=True))
+
+
 @lru_cache(maxsize=1024)
 def random_q_weight_variance(*, fan_in: int, fan_out: int, sigma: float = 1.0) -> float:
     """Mean square of an entry of a feedforward SLL weight with q_j = exp(sigma N(0, 1)).
@@ -101,16 +146,4 @@ def random_q_weight_variance(*, fan_in: int, fan_out: int, sigma: float = 1.0) -
     d, n = fan_out, fan_in
     if sigma == 0 or n == 1:
         return gaussian_weight_variance(fan_in=n, fan_out=d)
-    # The trapezoid rule converges geometrically for a Gaussian; 9 standard deviations hold 1e-18.
-    z = np.arange(-36, 37) * 0.25
-    density = np.exp(-z * z / 2)
-    density /= density.sum()
-    factor = np.exp(sigma * z)
-    r, weights = chi_nodes(d)
-    t = _T * _scale(d, n) * np.exp(-sigma * sigma / 2)
-    overlaps = np.exp((n - 1) * np.log(erfcx(np.outer(t, factor) / _ROOT2) @ density))
-    tilted_mean = np.zeros_like(t)
-    for f, p in zip(factor, density, strict=True):
-        tilted_mean += p * f * (np.exp(-f * np.outer(t, r)) @ (weights * r))
-    dt = _DT * _scale(d, n) * np.exp(-sigma * sigma / 2)
-    return float(np.sum(dt * tilted_mean * overlaps) / d)
+    return random_q_shares(fan_in=n, fan_out=d, sigma=sigma)[0] / d

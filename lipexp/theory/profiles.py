@@ -93,7 +93,8 @@ def profile(
 
     with the rates of `decay_per_layer`, whose keywords these are, and Var b of `bias_variance`.
     Residual blocks (``model="sll"``): equal widths, ``hidden`` units inside (default: as many as
-    features), ``between`` the activation between blocks; a law only without one and without a bias.
+    features), ``between`` the activation between blocks; a law only where it preserves norms
+    (identity, maxmin, abs), and without a bias.
     Typical profiles take the typical gain from layer 2 on, in the recursion with a bias too.
     ``input_variance`` (default: ``input_second_moment``) is the variance of z_0 over inputs, mean
     over units; behind layer 1 it has a law for linear networks, and under a bias for small

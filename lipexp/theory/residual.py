@@ -7,52 +7,21 @@ from functools import lru_cache
 
 import numpy as np
 
-from lipexp.theory.activations import LEAKY_SLOPE, activation_law
+from lipexp.theory.activations import LEAKY_SLOPE, ActivationLaw, activation_law
 from lipexp.theory.gaussian import (
     check_sizes,
     chi_nodes,
     gaussian_weight_variance,
     overlap_nodes,
 )
+from lipexp.theory.residual_nodes import few_chi_nodes, squared_overlap_nodes
+from lipexp.theory.residual_random_q import SMALLEST_FEATURES as SMALLEST_WITH_RANDOM_Q
+from lipexp.theory.residual_random_q import random_q_residual_gain
 from lipexp.theory.weights import IID_INITS
 
 SMALLEST_FEATURES = 8
 """The least features for which a block of iid weights has a law, at any hidden size: the gain is
 right to 0.3 % from there on, to 0.7 % at 4, 1.8 % at 2 and 2.5 % at 1 (measured)."""
-
-_CHI_POINTS = 5
-_ANGLES = 40
-
-
-def _few_chi_nodes(d: int) -> tuple[np.ndarray, np.ndarray]:
-    """The Gauss rule of `chi_nodes`, for a smooth function of two chi variables."""
-    r, weights = chi_nodes(d)
-    jacobi = np.zeros((_CHI_POINTS, _CHI_POINTS))
-    before, now = np.zeros_like(r), np.ones_like(r)  # orthonormal polynomials at r
-    off = 0.0
-    for k in range(_CHI_POINTS):
-        jacobi[k, k] = weights @ (r * now**2)
-        after = (r - jacobi[k, k]) * now - off * before
-        off = math.sqrt(weights @ after**2)
-        if k + 1 < _CHI_POINTS:
-            jacobi[k, k + 1] = jacobi[k + 1, k] = off
-        before, now = now, after / off
-    nodes, vectors = np.linalg.eigh(jacobi)
-    return nodes, vectors[0] ** 2
-
-
-def _squared_overlap_nodes(d: int) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes c and weights (sum 1) of the size-biased overlap: sum w f(c) = d E rho^2 f(|rho|).
-
-    rho is the cosine between two independent directions in d dimensions; Gauss-Legendre in the
-    angle, over nine standard deviations 1/sqrt d.
-    """
-    if d == 1:
-        return np.ones(1), np.ones(1)
-    x, weights = np.polynomial.legendre.leggauss(_ANGLES)
-    angle = (x + 1) / 2 * math.asin(min(1.0, 9 / math.sqrt(d)))
-    weights = weights * np.sin(angle) ** 2 * np.cos(angle) ** (d - 2)
-    return np.sin(angle), weights / weights.sum()
 
 
 def _diagonal_share(n: int, h: int) -> float:
@@ -69,8 +38,8 @@ def _pair_share(n: int, h: int) -> float:
     |g| and |g'| with corr(g, g') = rho; that correlation enters to first order.
     """
     others = max(h - 2, 0)
-    r, p = _few_chi_nodes(n)
-    c, q = _squared_overlap_nodes(n)
+    r, p = few_chi_nodes(n)
+    c, q = squared_overlap_nodes(n)
     t, overlaps = overlap_nodes(n, others)
     own = r[:, None, None] + r[None, :, None] * c
     decay = np.exp(-np.multiply.outer(own, t))
@@ -126,7 +95,8 @@ def residual_steps(
 ) -> tuple[float, float] | None:
     """log10 of the gain of the first block and of every later one, zero bias; None without a law.
 
-    iid W: `residual_gain` at every block, from SMALLEST_FEATURES on and for any hidden size.
+    iid W: `residual_gain` at every block, from SMALLEST_FEATURES on and for any hidden size; random
+    q: `random_q_residual_gain`, from 32 features on.
     W with orthonormal columns (hidden <= features): T = 1 whatever q, and with a = slope
     |y|^2 = |x|^2 - 4 a (1-a) |u_-|^2, u_- the negative part of W^T x: nothing is lost for relu and
     for the identity.  Fresh Haar W spread u evenly, so 1 - 2 a (1-a) h/n at every block.  W = I
@@ -138,10 +108,22 @@ def residual_steps(
     if phi is None or not phi.residual or phi.small_signals:
         return None
     if init in IID_INITS:
-        if q != "one" or features < SMALLEST_FEATURES:
+        known = {
+            "one": (SMALLEST_FEATURES, residual_gain),
+            "normal": (SMALLEST_WITH_RANDOM_Q, random_q_residual_gain),
+        }
+        if q not in known or features < known[q][0]:
             return None
-        gain = residual_gain(features=features, hidden=hidden, activation=activation, slope=slope)
+        law = known[q][1]
+        gain = law(features=features, hidden=hidden, activation=activation, slope=slope)
         return math.log10(gain), math.log10(gain)
+    return isometric_steps(init, phi, features=features, hidden=hidden, q=q)
+
+
+def isometric_steps(
+    init: str, phi: ActivationLaw, *, features: int, hidden: int, q: str
+) -> tuple[float, float] | None:
+    """`residual_steps` where the columns of W are orthonormal by their init."""
     if init not in ("orthogonal", "identity") or hidden > features or q not in ("one", "normal"):
         return None
     loss = 2 * phi.slope * (1 - phi.slope)

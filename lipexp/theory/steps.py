@@ -78,7 +78,7 @@ def feedforward_steps(
     else:
         return _unknown(log10_weights, what)
     deviations = _deviation_gains(forward, phi, shape, biased)
-    return Steps(forward, backward, deviations, log10_weights, _law_line(shape, init, phi, biased))
+    return Steps(forward, backward, deviations, log10_weights, law_line(shape, init, phi, biased))
 
 
 def _gains(
@@ -168,7 +168,8 @@ def residual_block_steps(
     weight = weight_law("sll_feedforward", init, fan_in=hidden, fan_out=features, q=q)
     log10_weights = np.full(depth, math.log10(weight.variance) if weight else _NAN)
     gains = residual_steps(init, activation, features=features, hidden=hidden, q=q, slope=slope)
-    if gains is None or biased or between != "identity":
+    apart = activation_law(between, slope)
+    if gains is None or biased or not _may_stand_between(apart, init, gains):
         what = f"model=sll, init={init}, activation={activation}" + " with a bias" * biased
         if between != "identity":
             what += f" with {between} between blocks"
@@ -176,9 +177,20 @@ def residual_block_steps(
     first, later = gains
     line = np.array([first] + [later] * (depth - 1))
     both = np.array([line, line])  # the typical gain is the law's
-    linear = activation_law(activation, slope).linear
+    linear = activation_law(activation, slope).linear and apart.linear
     deviations = both if linear else np.full_like(both, _NAN)
-    return Steps(both, both, deviations, log10_weights, _residual_law_line(init))
+    return Steps(both, both, deviations, log10_weights, residual_law_line(init))
+
+
+def _may_stand_between(apart: ActivationLaw | None, init: str, gains: tuple[float, float]) -> bool:
+    """Whether an activation between blocks leaves the law: it must preserve the norm of its input.
+
+    Fresh iid or Haar W then meet another direction, which they do not see; W = I keeps the
+    coordinates, and has a law only where no block loses anything.
+    """
+    if apart is None or not apart.preserves_norm or apart.small_signals:
+        return False
+    return apart.linear or init != "identity" or gains == (0.0, 0.0)
 
 
 def _iid_line(init: str) -> str:
@@ -190,12 +202,16 @@ def _iid_line(init: str) -> str:
     )
 
 
-def _law_line(shape: Shape, init: str, phi: ActivationLaw, biased: bool) -> str:
+def law_line(shape: Shape, init: str, phi: ActivationLaw, biased: bool) -> str:
     line = {
         Shape.RESCALED: _iid_line(init),
-        Shape.RANDOM_Q: _iid_line(init) + ", random q (no closed form for a typical network)",
+        Shape.RANDOM_Q: _iid_line(init) + ", random q",
         Shape.GAUSSIAN: _IID_LINE,
         Shape.IID: _IID_LINE + " (no closed form for a typical network)",
+        Shape.SPECTRAL: "Tracy-Widom law of the largest singular value, in expectation",
+        Shape.KERNEL: _iid_line(init) + ", kernels",
+        Shape.SPECTRAL_IID: "Tracy-Widom law of Gaussian weights, used for uniform ones "
+        "(1.4 % low at width 64; no closed form for a typical network)",
         Shape.HAAR: "Haar law, in expectation",
         Shape.IDENTITY: "identity layers, exact for an input symmetric about 0",
     }[shape]
@@ -206,7 +222,7 @@ def _law_line(shape: Shape, init: str, phi: ActivationLaw, biased: bool) -> str:
     return line
 
 
-def _residual_law_line(init: str) -> str:
+def residual_law_line(init: str) -> str:
     if init in IID_INITS:
         return "residual " + _iid_line(init) + "; one network shows the same rate"
     if init == "orthogonal":

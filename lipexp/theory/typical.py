@@ -15,7 +15,8 @@ import numpy as np
 from scipy.special import gammaln, psi
 
 from lipexp.theory.activations import ActivationLaw
-from lipexp.theory.weights import Shape
+from lipexp.theory.spectral import spectral_spread
+from lipexp.theory.weights import Shape, WeightLaw
 
 SMALLEST_WIDTH = 8
 """The least fan_in and fan_out for which a rescaled layer's spread is given: the expansion in
@@ -47,11 +48,12 @@ def mask_spread(units: int, slope: float) -> float:
 def row_spread(shape: Shape, *, into: int, out_of: int) -> float | None:
     """E ln |W x|^2 - ln E |W x|^2, W into x out_of and x fixed; None where no form is known.
 
-    Gaussian entries: |W x|^2 is chi-squared with ``into`` degrees.  Other iid entries have no form:
-    their kurtosis enters through x, at the order of the spread itself.  Haar: the share of a
-    sphere that a projection keeps, Beta(into/2, (out_of-into)/2); 0 where it keeps all.
+    Gaussian entries: |W x|^2 is chi-squared with ``into`` degrees (before a common factor).  Other
+    iid entries have no form: their kurtosis enters through x, at the order of the spread itself.
+    Haar: the share of a sphere that a projection keeps, Beta(into/2, (out_of-into)/2); 0 where it
+    keeps all.
     """
-    if shape in (Shape.GAUSSIAN, Shape.RESCALED):
+    if shape in (Shape.GAUSSIAN, Shape.RESCALED, Shape.RANDOM_Q, Shape.SPECTRAL):
         return float(psi(into / 2) - math.log(into / 2))
     if shape is Shape.HAAR:
         if into >= out_of:
@@ -60,23 +62,50 @@ def row_spread(shape: Shape, *, into: int, out_of: int) -> float | None:
     return None
 
 
+def norm_spread(weight: WeightLaw, phi: ActivationLaw, *, fan_in: int, fan_out: int) -> float:
+    """What the norms of rescaled columns (rows) add, relative to those of a Gaussian matrix.
+
+    |W x|^2 weighs the columns' squared norms with shares p of |phi(z)|^2, the rows' with shares of
+    the output.  Their relative variance v instead of the Gaussian's 2/d (2/n) gives
+    (2/d - v) E sum p^2 / 2, to second order; E sum p^2 = kappa/n, kappa = E phi^4/(E phi^2)^2, 3
+    for rows.  Random q has v of order 1 and needs the third and fourth order, the p of a finite
+    number of units, kappa/(n + kappa - 1), and that a large q takes from all others what it gives
+    to its own: only the differences of p from 1/n count.
+    """
+    units, others, fourth, sixth = fan_in, fan_out, phi.fourth_moment, phi.sixth_moment
+    if weight.by_rows:
+        units, others, fourth, sixth = fan_out, fan_in, 3.0, 15.0
+    v = weight.norm_variance
+    if weight.shape is Shape.RESCALED:
+        return fourth * (2 / others - v) / (2 * units)
+    squares = fourth / (units + fourth - 1)
+    cubes = sixth / fourth**2 * squares**2
+    uneven = squares - 1 / units
+    third = weight.norm_third * (cubes - 3 * squares / units + 2 / units**2)
+    return squares / others - v * uneven / 2 + third / 3 - 0.75 * (v * uneven) ** 2
+
+
 def gain_spread(
-    shape: Shape, phi: ActivationLaw, *, fan_in: int, fan_out: int, backward: bool
+    weight: WeightLaw, phi: ActivationLaw, *, fan_in: int, fan_out: int, backward: bool
 ) -> float | None:
     """E ln g - ln E g of one layer for one input; the mask is on the layer's fan_in units.
 
     Exact for Gaussian and for Haar weights that are not rescaled; rescaled Haar weights (AOL with
-    d < n) right to 0.003 (log10) from 8 units on.  Rescaled iid weights: AOL evens out the column
-    norms, whose squares have relative variance 1/(2 d) instead of 2/d, and so gives back
-    3/4 E phi^4/(E phi^2)^2 / (n d), to second order; sizes of at least SMALLEST_WIDTH.
+    d < n) right to 0.003 (log10) from 8 units on.  Rescaled iid weights: `norm_spread` comes on
+    top; sizes of at least SMALLEST_WIDTH.  Random q: right to 0.006 from 16 units on,
+    0.002 at 64.  Spectral:
+    `spectral_spread` comes on top.
     """
+    shape = weight.shape
     into, out_of = (fan_in, fan_out) if backward else (fan_out, fan_in)
     rows = row_spread(shape, into=into, out_of=out_of)
     if rows is None:
         return None
     spread = mask_spread(fan_in, phi.slope) + rows
-    if shape is Shape.RESCALED:
+    if shape in (Shape.RESCALED, Shape.RANDOM_Q):
         if min(fan_in, fan_out) < SMALLEST_WIDTH:
             return None
-        spread += 0.75 * phi.fourth_moment / (fan_in * fan_out)
+        spread += norm_spread(weight, phi, fan_in=fan_in, fan_out=fan_out)
+    if shape is Shape.SPECTRAL:
+        spread += spectral_spread(fan_in=fan_in, fan_out=fan_out)
     return spread

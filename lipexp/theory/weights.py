@@ -6,13 +6,24 @@ import math
 from dataclasses import dataclass
 from enum import Enum
 
-from lipexp.theory.gaussian import gaussian_weight_variance, random_q_weight_variance
+from lipexp.theory.convolution import convolution_weight_variance
+from lipexp.theory.gaussian import (
+    gaussian_weight_variance,
+    random_q_shares,
+    random_q_weight_variance,
+)
 from lipexp.theory.inits import free_weight_variance
 from lipexp.theory.orthogonal import orthogonal_weight_variance
+from lipexp.theory.spectral import SMALLEST_WIDTH, spectral_weight_variance
 
 GAUSSIAN_INITS = ("normal", "kaiming_normal", "xavier_normal")
 IID_INITS = (*GAUSSIAN_INITS, "gnd", "uniform", "laplace", "kaiming_uniform", "xavier_uniform")
+UNIFORM_INITS = ("uniform", "kaiming_uniform", "xavier_uniform")
 AOL_MODELS = ("aol", "sll_feedforward")
+CONVOLUTION_MODELS = (*AOL_MODELS, "linear")
+SMALLEST_CHANNELS = 4
+"""An AOL kernel of iid weights has a law if it has so many inputs or outputs: right to 0.5 % then,
+1.6 % low at 2 x 2 and 6 % at 1 x 1."""
 FEEDFORWARD_MODELS = (*AOL_MODELS, "linear", "orthogonal", "spectral")
 
 
@@ -23,16 +34,28 @@ class Shape(Enum):
     IID = "iid entries that are not Gaussian"
     RESCALED = "iid entries, rescaled by AOL"
     RANDOM_Q = "iid entries, rescaled by AOL with random q"
+    SPECTRAL = "iid Gaussian entries, divided by the largest singular value"
+    SPECTRAL_IID = "iid uniform entries, divided by the largest singular value"
+    KERNEL = "a kernel of iid entries, as it is or rescaled by AOL"
     HAAR = "Haar semi-orthogonal, or such a matrix rescaled by AOL"
     IDENTITY = "the identity; an embedding with orthonormal columns where the layer widens"
 
 
 @dataclass(frozen=True)
 class WeightLaw:
-    """Mean square of the effective weight's entries, and the shape of its distribution."""
+    """Mean square of the effective weight's entries, and the shape of its distribution.
+
+    ``taps``: how many taps of a kernel carry entries; 1 for a matrix, also at a kernel's centre.
+    ``norm_variance``, ``norm_third``: second and third central moments of the squared norms of what
+    AOL rescaled, relative to powers of their mean; ``by_rows``: that is the rows.
+    """
 
     variance: float
     shape: Shape
+    taps: int = 1
+    norm_variance: float = 0.0
+    norm_third: float = 0.0
+    by_rows: bool = False
 
 
 def rescales_rows(rows: bool | str, *, fan_in: int, fan_out: int) -> bool:
@@ -47,7 +70,7 @@ def rescales_rows(rows: bool | str, *, fan_in: int, fan_out: int) -> bool:
     raise ValueError(f'rows must be True, False or "auto". Got {rows!r} instead.')
 
 
-def _aol_law(init: str, random_q: bool, n: int, d: int) -> WeightLaw | None:
+def _aol_law(init: str, random_q: bool, n: int, d: int, by_rows: bool) -> WeightLaw | None:
     """Columns rescaled, n inputs, d outputs; the caller swaps them for rows."""
     if init == "orthogonal":
         # Orthonormal columns have no overlaps that q could weigh; elsewhere random q has no law.
@@ -55,8 +78,76 @@ def _aol_law(init: str, random_q: bool, n: int, d: int) -> WeightLaw | None:
         variance = orthogonal_weight_variance(fan_in=n, fan_out=d)
         return None if lawless else WeightLaw(variance, Shape.HAAR)
     if random_q:
-        return WeightLaw(random_q_weight_variance(fan_in=n, fan_out=d), Shape.RANDOM_Q)
-    return WeightLaw(gaussian_weight_variance(fan_in=n, fan_out=d), Shape.RESCALED)
+        first, second, third = random_q_shares(fan_in=n, fan_out=d)
+        relative = second / first**2
+        return WeightLaw(
+            random_q_weight_variance(fan_in=n, fan_out=d),
+            Shape.RANDOM_Q,
+            norm_variance=relative - 1,
+            norm_third=third / first**3 - 3 * relative + 2,
+            by_rows=by_rows,
+        )
+    # T grows with the norm itself, so |w_j|^2 varies like R instead of R^2: 1/(2d), not 2/d.
+    return WeightLaw(
+        gaussian_weight_variance(fan_in=n, fan_out=d),
+        Shape.RESCALED,
+        norm_variance=1 / (2 * d),
+        by_rows=by_rows,
+    )
+
+
+def _spectral_law(init: str, n: int, d: int) -> WeightLaw | None:
+    """Gaussian entries; uniform ones approach their law as 1/width (+1.4 % at 64).
+
+    Entries with heavier tails move the largest singular value too far from it: no law.
+    """
+    if min(n, d) < SMALLEST_WIDTH or init not in (*GAUSSIAN_INITS, *UNIFORM_INITS):
+        return None
+    shape = Shape.SPECTRAL if init in GAUSSIAN_INITS else Shape.SPECTRAL_IID
+    return WeightLaw(spectral_weight_variance(fan_in=n, fan_out=d), shape)
+
+
+def kernel_law(
+    model: str,
+    init: str,
+    *,
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int,
+    rows: bool | str = False,
+    q: str = "one",
+    init_variance: float | None = None,
+) -> WeightLaw | None:
+    """The law of a convolution's effective kernel, keywords of `weight_law`; None where none is.
+
+    The variance is of the entries at the taps that carry any: all of them for iid inits; the
+    centre tap for orthogonal and identity, which is a matrix with the law of `weight_law`.
+    """
+    if model not in CONVOLUTION_MODELS:
+        return None
+    if kernel_size == 1 or init not in IID_INITS:
+        return weight_law(
+            model,
+            init,
+            fan_in=in_channels,
+            fan_out=out_channels,
+            rows=rows,
+            q=q,
+            init_variance=init_variance,
+        )
+    taps = kernel_size**2
+    if model == "linear":
+        fans = {"fan_in": in_channels * taps, "fan_out": out_channels * taps}
+        variance = init_variance or free_weight_variance(init, **fans)
+        known = variance is not None and 0 < variance < math.inf
+        return WeightLaw(variance, Shape.KERNEL, taps) if known else None
+    if q != "one" or max(in_channels, out_channels) < SMALLEST_CHANNELS:
+        return None
+    n, d = in_channels, out_channels
+    if rescales_rows(rows, fan_in=n, fan_out=d):
+        n, d = d, n
+    variance = convolution_weight_variance(in_channels=n, out_channels=d, kernel_size=kernel_size)
+    return WeightLaw(variance, Shape.KERNEL, taps)
 
 
 def weight_law(
@@ -82,12 +173,13 @@ def weight_law(
     if model in AOL_MODELS:
         if q not in ("one", "normal"):
             return None
-        sizes = (fan_in, fan_out)
-        if rescales_rows(rows, fan_in=fan_in, fan_out=fan_out):
-            sizes = (fan_out, fan_in)
-        return _aol_law(init, model == "sll_feedforward" and q == "normal", *sizes)
+        by_rows = rescales_rows(rows, fan_in=fan_in, fan_out=fan_out)
+        sizes = (fan_out, fan_in) if by_rows else (fan_in, fan_out)
+        return _aol_law(init, model == "sll_feedforward" and q == "normal", *sizes, by_rows)
     if init == "orthogonal" or model == "orthogonal":
         return WeightLaw(1 / max(fan_in, fan_out), Shape.HAAR)
+    if model == "spectral":
+        return _spectral_law(init, fan_in, fan_out)
     if model == "linear":
         if init_variance is None:
             init_variance = free_weight_variance(init, fan_in=fan_in, fan_out=fan_out)

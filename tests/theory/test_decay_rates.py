@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_networks import activate, aol, haar, mean_and_error
 
 from lipexp.theory import carrying, decay_per_layer, gaussian_weight_variance
 from lipexp.theory.typical import mask_spread
+from tests.theory.small_networks import activate, aol, haar, mean_and_error
 
 IID = ["normal", "gnd", "uniform", "laplace", "kaiming_normal", "xavier_uniform"]
 
@@ -62,13 +62,53 @@ def test_haar_weights_with_relu_lose_half_and_a_little_more(model, width, rate):
     assert ours == pytest.approx(rate, abs=6e-11)
 
 
-@pytest.mark.parametrize(("width", "law"), [(64, -1.21052), (256, -1.47257)])
-def test_random_q_has_a_law_but_no_typical_rate(width, law):
-    assert square("sll_feedforward", "normal", "relu", width, q="normal") == pytest.approx(
-        law, abs=6e-6
-    )
-    assert square("sll_feedforward", "normal", "relu", width, q="normal", typical=True) is None
-    assert square("sll_feedforward", "normal", "relu", width) == square("aol", "gnd", "relu", width)
+@pytest.mark.parametrize(
+    ("activation", "width", "law", "typical", "error"),
+    [
+        ("relu", 64, -1.21052, -1.24066, 0.0011),
+        ("relu", 256, -1.47257, -1.48106, 0.0028),
+        ("maxmin", 64, -0.90949, -0.92137, 0.0006),
+    ],
+)
+def test_random_q_has_the_known_law_and_the_measured_typical_rate(
+    activation, width, law, typical, error
+):
+    options = {"q": "normal"}
+    ours = square("sll_feedforward", "normal", activation, width, **options)
+    assert ours == pytest.approx(law, abs=6e-6)
+    ours = square("sll_feedforward", "normal", activation, width, typical=True, **options)
+    assert abs(ours - typical) < 3 * error
+    plain = square("sll_feedforward", "normal", activation, width)
+    assert plain == square("aol", "gnd", activation, width)
+
+
+@pytest.mark.parametrize(
+    ("d", "n", "activation", "rows", "q", "matrices", "off"),
+    [
+        (16, 16, "relu", False, "normal", 3000, 0.006),
+        (16, 48, "relu", False, "normal", 1500, 0.003),
+        (48, 16, "maxmin", True, "normal", 1500, 0.003),
+        (8, 8, "relu", True, "one", 8000, 0.002),
+        (8, 16, "maxmin", True, "one", 6000, 0.001),
+    ],
+)
+def test_typical_rates_know_random_q_and_rows(d, n, activation, rows, q, matrices, off):
+    rng = np.random.default_rng([d, n])
+    weights = []
+    for _ in range(matrices):
+        v = rng.standard_normal((d, n))
+        drawn = np.exp(rng.standard_normal(d if rows else n)) if q == "normal" else None
+        weights.append(aol(v.T, drawn).T if rows else aol(v, drawn))
+    options = {"fan_in": n, "fan_out": d, "rows": rows, "q": q, "typical": True}
+    for backward, sample in enumerate(gains(rng, np.array(weights), activation, 0.0, inputs=10)):
+        # a relu mask that passes nothing is the end of a signal and is left out, as in the law
+        logs = np.log10(sample, where=sample > 0, out=np.full(sample.shape, np.nan))
+        mean, error = mean_and_error(np.nanmean(logs, axis=1))
+        rate = decay_per_layer(
+            "sll_feedforward", "normal", activation, backward=bool(backward), **options
+        )
+        assert error < 3e-3
+        assert abs(mean - rate) < 4 * error + off
 
 
 @given(n=st.integers(1, 2000), d=st.integers(1, 2000), rows=st.sampled_from([False, True, "auto"]))
@@ -196,7 +236,9 @@ def test_identity_layers_keep_what_the_first_activation_left(model, activation):
 @pytest.mark.parametrize(
     ("model", "init", "activation", "options"),
     [
-        ("spectral", "normal", "relu", {}),
+        ("spectral", "gnd", "relu", {}),
+        ("spectral", "laplace", "relu", {}),
+        ("spectral", "normal", "relu", {"fan_out": 7}),
         ("aol", "orthogonal", "tanh", {}),  # a signal that is kept is not small
         ("aol", "identity", "tanh", {}),
         ("linear", "kaiming_normal", "tanh", {}),

@@ -8,9 +8,9 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
-from small_networks import feedforward, mean_and_error
 
 from lipexp.theory import bias_variance, decay_per_layer, gaussian_weight_variance, profile
+from tests.theory.small_networks import feedforward, mean_and_error
 
 COLUMNS = [f.name for f in fields(profile("aol", "normal", "relu", (2, 2))) if f.name != "law"]
 LAWFUL = [
@@ -282,10 +282,11 @@ def test_a_bias_on_identity_layers_has_a_law_where_norms_are_kept(activation, kn
         (("aol", "normal", "tanh"), {"bias": "normal"}),
         (("aol", "orthogonal", "tanh"), {}),
         (("aol", "identity", "tanh"), {}),
-        (("spectral", "normal", "relu"), {}),
+        (("spectral", "gnd", "relu"), {}),
         (("linear", "gnd", "relu"), {}),
         (("sll", "normal", "relu"), {"bias": "default"}),
-        (("sll", "normal", "relu"), {"between": "maxmin"}),
+        (("sll", "normal", "relu"), {"between": "relu"}),
+        (("sll", "identity", "leaky_relu"), {"between": "maxmin"}),
     ],
 )
 def test_without_a_law_there_is_nan_behind_the_input_and_a_line_that_says_so(arguments, options):

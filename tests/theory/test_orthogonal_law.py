@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit
-from small_networks import aol, haar, mean_and_error
 
 from lipexp.theory import orthogonal_weight_variance
+from tests.theory.small_networks import aol, haar, mean_and_error
 
 
 @given(n=st.integers(1, 100_000), more=st.integers(0, 100_000))

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_networks import mean_and_error, residual
 
-from lipexp.theory import decay_per_layer, profile, residual_gain
+from lipexp.theory import decay_per_layer, profile, random_q_residual_gain, residual_gain
+from tests.theory.small_networks import activate, draw, mean_and_error, residual
 
 
 @pytest.mark.parametrize(
@@ -197,3 +197,57 @@ def test_an_activation_that_is_unsound_inside_a_block_is_refused():
             residual_gain(features=4, hidden=4, activation=name)
     with pytest.raises(ValueError, match="hidden must be an int"):
         residual_gain(features=4, hidden=0, activation="relu")
+
+
+@pytest.mark.parametrize("between", ["maxmin", "abs"])
+@pytest.mark.parametrize("init", ["normal", "orthogonal", "identity"])
+def test_what_preserves_norms_may_stand_between_blocks(init, between):
+    rng = np.random.default_rng(33)
+    activation = "relu" if init == "identity" else "leaky_relu"
+    found = []
+    for _ in range(300):
+        x = rng.standard_normal((8, 16))
+        start = np.mean(x**2)
+        for block in range(3):
+            x = activate(between, x, 0.2) if block else x
+            w = draw(rng, init, 16, 16)
+            scaled = w / np.abs(w.T @ w).sum(0)
+            x = x - 2 * activate(activation, x @ w, 0.2) @ scaled.T
+        found.append(np.mean(x**2) / start)
+    mean, error = mean_and_error(found)
+    law = profile("sll", init, activation, [16] * 4, between=between, slope=0.2)
+    assert error < 0.01
+    expected = 10 ** law.log10_second_moment[3]
+    assert abs(mean - expected) < 4 * error + 1e-9 + 2e-3 * (init == "normal")
+    np.testing.assert_array_equal(law.typical_log10_second_moment, law.log10_second_moment)
+    assert np.isnan(law.log10_input_variance[1:]).all()  # it is not linear
+
+
+@pytest.mark.parametrize("activation", ["relu", "identity"])
+@pytest.mark.parametrize(("features", "hidden", "blocks"), [(32, 32, 1200), (32, 8, 1200)])
+def test_blocks_with_random_q_gain_what_the_law_says(features, hidden, blocks, activation):
+    rng = np.random.default_rng([features, hidden])
+    found = []
+    for _ in range(blocks):
+        w, q = rng.standard_normal((features, hidden)), np.exp(rng.standard_normal(hidden))
+        sums = (np.abs(w.T @ w) * q).sum(1) / q
+        x = rng.standard_normal((8, features))
+        y = x - 2 * activate(activation, x @ w, 0.0) / sums @ w.T
+        found.append(np.mean(y**2) / np.mean(x**2))
+    mean, error = mean_and_error(found)
+    sizes = {"features": features, "hidden": hidden, "activation": activation}
+    law = random_q_residual_gain(**sizes)
+    assert error < 3e-3 * mean
+    assert abs(mean - law) < 4 * error + 2e-3 * law
+    assert law > residual_gain(**sizes) * 1.003  # random q takes less off
+    rate = decay_per_layer("sll", "normal", activation, fan_in=features, fan_out=hidden, q="normal")
+    assert rate == pytest.approx(math.log10(law))
+
+
+def test_random_q_of_little_spread_is_q_of_one():
+    for activation in ("relu", "identity"):
+        sizes = {"features": 24, "hidden": 40, "activation": activation}
+        narrow = random_q_residual_gain(**sizes, sigma=1e-3)
+        assert narrow == pytest.approx(residual_gain(**sizes), rel=1e-5)
+    with pytest.raises(ValueError, match="sigma"):
+        random_q_residual_gain(features=4, hidden=4, activation="relu", sigma=-1.0)
