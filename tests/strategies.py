@@ -1,4 +1,4 @@
-"""Weights and layers for hypothesis, and the exact oracles that tests compare with."""
+"""Weights and layers for hypothesis."""
 
 from __future__ import annotations
 
@@ -99,38 +99,6 @@ def draw_q(layer, seed, spread=3.0):
             drawn = spread * np.random.default_rng(seed).standard_normal(layer.log_q.numel())
             layer.log_q.copy_(torch.from_numpy(drawn))
     return layer
-
-
-def dense_matrix(linear, shape) -> torch.Tensor:
-    """The matrix of a linear map of inputs of ``shape``, column by column."""
-    units = torch.eye(math.prod(shape), dtype=torch.float64).reshape(-1, *shape)
-    return linear(units).detach().flatten(1).mT
-
-
-def exact_norm(matrix: torch.Tensor) -> float:
-    """Largest singular value by LAPACK, in float64."""
-    return float(torch.linalg.svdvals(matrix.detach().double())[0])
-
-
-def exact_constant(layer) -> float:
-    """The Lipschitz constant of a small layer: its matrix, or all 0/1 slope patterns of a residual.
-
-    Every pattern bounds the true constant from above where rows are dependent; equality else.
-    """
-    if not hasattr(layer, "branch"):
-        return exact_norm(layer.effective_weight())
-    branch = layer.branch()
-    inner, outer = branch.inner.detach().double(), branch.outer.detach().double()
-    return worst_slopes(inner, outer)
-
-
-def worst_slopes(inner: torch.Tensor, outer: torch.Tensor) -> float:
-    """The largest norm of I - outer D inner over all D of zeros and ones."""
-    hidden, features = inner.shape
-    slopes = torch.cartesian_prod(*[torch.tensor([0.0, 1.0]).double()] * hidden)
-    slopes = slopes.reshape(-1, hidden, 1)
-    identity = torch.eye(features, dtype=torch.float64)
-    return float(torch.linalg.svdvals(identity - outer @ (slopes * inner)).max())
 
 
 def activation(name: str):

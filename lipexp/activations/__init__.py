@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from lipexp.errors import UserError
 from lipexp.lazy import lazy
 from lipexp.registry import Entry, Registry
@@ -43,10 +45,21 @@ def check_width(name: str, width: int) -> None:
         )
 
 
+def _sound() -> list[str]:
+    return [name for name in ACTIVATIONS if ACTIVATIONS.fact(name, "slope_restricted", False)]
+
+
+def is_sound_inside_residual(module: Any) -> bool:
+    """Whether a module is, by exact type, an activation that is known to have slopes in [0, 1]."""
+    if not 0 <= getattr(module, "negative_slope", 0.0) <= 1:
+        return False
+    return any(type(module) is type(ACTIVATIONS[name]()) for name in _sound())
+
+
 def check_inside_residual(name: str) -> None:
     """Raises UserError for an activation that would break a residual layer's proof."""
     if not ACTIVATIONS.fact(name, "slope_restricted", False):
-        sound = ", ".join(a for a in ACTIVATIONS if ACTIVATIONS.fact(a, "slope_restricted"))
+        sound = ", ".join(_sound())
         raise UserError(
             f"activation={name} inside a residual layer: the layer is 1-Lipschitz only for "
             f"elementwise slopes in [0, 1] (with {name} it can stretch distances 3 times); "

@@ -30,6 +30,7 @@ class Activation(LipschitzModule):
 
     homogeneous = True
     elementwise = False
+    componentwise = False  # local_error bounds every entry by that entry: of weighed norms too
 
     def lipschitz_bound(self, tight: bool = False) -> float:
         return 1.0

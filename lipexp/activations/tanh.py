@@ -14,6 +14,7 @@ class Tanh(Activation):
 
     homogeneous = False
     elementwise = True
+    componentwise = True
 
     def __init__(self, scale: Tensor | float = 1.0):
         super().__init__()

@@ -17,6 +17,13 @@ class TwoSlopes(Activation):
 
     negative_slope: float
     elementwise = True
+    componentwise = True
+
+    def lipschitz_bound(self, tight=False):
+        return max(1.0, abs(self.negative_slope))
+
+    def norm_after(self, shape, norm):
+        return norm * self.lipschitz_bound() * (1 + 2 * UNIT_ROUNDOFF)
 
     def local_error(self, shape, norm):
         return 0.0 * norm

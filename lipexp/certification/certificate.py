@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numbers
 import time
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import nn
@@ -20,7 +22,7 @@ from lipexp.certification.radii import Radii, radii_of
 from lipexp.errors import UserError
 from lipexp.rationals import next_above, parse_eps
 
-Eps = str | int | float | Fraction
+Eps = str | numbers.Number | np.generic
 
 
 def certify(
@@ -41,7 +43,8 @@ def certify(
 
     Columns: index, label, prediction (-1 where a score is NaN); margin, the label's score less the
     largest other one; slack, what rounding may have added to it; radius: every input nearer than
-    that has the label as its only class, in exact arithmetic and in any float64 execution;
+    that has the label as its only class, in exact arithmetic and in any float64 execution of the
+    effective weights that are computed here, once, of the parameters;
     radius_tight: the same by bounds that are not raised to 1; certified_<eps>: radius > eps.
 
     ``attrs``: lipschitz_upper_bound (K), lipschitz_upper_bound_tight, lipschitz_excess (K - 1),
@@ -55,8 +58,8 @@ def certify(
     one = isinstance(eps, Eps)
     sizes = dict(parse_eps(item) for item in ([eps] if one else eps))
     points = Points(images, labels, scale=scale, box=box)
-    if batch is not None and batch < 1:
-        raise UserError(f"batch={batch}: must be at least 1")
+    if batch is not None and (not isinstance(batch, int) or batch < 1):
+        raise UserError(f"batch={batch}: must be a whole number of at least 1")
     with torch.no_grad(), torch.backends.cudnn.flags(enabled=False):
         started = time.perf_counter()
         steps = steps_of(module)

@@ -3,30 +3,42 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 
-from lipexp.activations import ACTIVATIONS
+from lipexp.activations import is_sound_inside_residual
+from lipexp.activations.base import Activation
 from lipexp.certification.known import KNOWN
 from lipexp.errors import UserError
 from lipexp.layers.base import LipschitzAffine, LipschitzResidual, frozen
-from lipexp.lipschitz import LipschitzModule
+from lipexp.lipschitz import ExactMap, LipschitzModule
 
 SMALLEST, LARGEST = 2.0**-500, 2.0**500
 
-# Who writes the first must write the second, or a proof would be inherited that was of another map.
-PROOFS = (
-    ("forward", "local_error"),
-    ("apply_weight", "local_error"),
-    ("in_use", "local_error"),
-    ("effective_weight", "proven_norm"),
-    ("branch", "lipschitz_bound"),
-)
+# Who writes the first must write the others, or a proof would be inherited that was of another map.
+_ALL = ("lipschitz_bound", "local_error", "norm_after")
+PROOFS = {
+    **dict.fromkeys(("forward", "apply_weight", "in_use", "_compute"), _ALL),
+    **dict.fromkeys(("branch", "apply_inner", "apply_outer", "_scaled"), _ALL),
+    "effective_weight": ("proven_norm",),
+}
+# What a base class promises of every map that a subclass writes, or derives of what it writes.
+PROMISED = {
+    (Activation, "lipschitz_bound"),
+    (Activation, "norm_after"),
+    (ExactMap, "lipschitz_bound"),
+    (ExactMap, "norm_after"),
+    (LipschitzAffine, "proven_norm"),
+}
+COMPUTES = {*PROOFS, *_ALL, "proven_norm", "at_scale", "_conv_forward"}
+PACKAGE = Path(__file__).parents[1]
 
 
 class Step:
@@ -87,11 +99,13 @@ def steps_of(module: nn.Module) -> list[Step]:
         _check_unchanged(path or "the network", part)
     for path, leaf in _leaves(module):
         _check_known(path, leaf)
+        with _named(path):
+            _check_finite(leaf)
+            _check_kept(leaf)
     copied = frozen(module, torch.float64)
     steps = []
     for path, leaf in _leaves(copied):
         with _named(path):
-            _check_finite(leaf)
             answering = leaf if isinstance(leaf, LipschitzModule) else KNOWN[type(leaf)](leaf)
         steps.append(Step(path, answering.eval()))
     return steps
@@ -127,16 +141,40 @@ def _check_unchanged(path: str, module: nn.Module) -> None:
             f"{path}: a forward hook may change what {type(module).__name__} computes; "
             "remove it to certify"
         )
-    if "forward" in vars(module) or type(module).__call__ is not nn.Module.__call__:
-        raise UserError(f"{path}: {type(module).__name__} was given another forward")
+    given = sorted(COMPUTES & vars(module).keys())
+    if type(module).__call__ is not nn.Module.__call__:
+        given.append("__call__")
+    if given:
+        raise UserError(f"{path}: {type(module).__name__} was given another {given[0]}")
+
+
+def _check_kept(module: nn.Module) -> None:
+    """Raises UserError for a frozen layer whose parameters were edited: it computes with others."""
+    kept = getattr(module, "_kept", None)
+    if kept is None:
+        return
+    with torch.no_grad():
+        now = module._compute()
+    for a, b in zip(_tensors(kept), _tensors(now), strict=True):
+        if not torch.allclose(a, b, rtol=1e-3, atol=1e-3 * float(b.abs().max())):
+            raise UserError("its parameters were changed after it was frozen; freeze it again")
+
+
+def _tensors(kept) -> list[Tensor]:
+    return [kept] if isinstance(kept, Tensor) else [part for part in kept if part is not None]
 
 
 def _check_known(path: str, module: nn.Module) -> None:
     kind = type(module)
     if isinstance(module, LipschitzModule):
         _check_proofs(path, kind)
-        if isinstance(module, LipschitzResidual):
-            _check_inside_residual(path, module.activation)
+        if isinstance(module, LipschitzResidual) and not is_sound_inside_residual(
+            module.activation
+        ):
+            raise UserError(
+                f"{path}: {type(module.activation).__name__} inside a residual layer is not known "
+                "to have slopes in [0, 1]: it cannot be certified"
+            )
     elif kind not in KNOWN:
         near = f"; a subclass of {kind.__base__.__name__} may compute anything"
         raise UserError(
@@ -151,34 +189,30 @@ def _check_proofs(path: str, kind: type[LipschitzModule]) -> None:
     def home(name: str) -> int:
         return next((k for k, c in enumerate(line) if name in vars(c)), len(line) - 1)
 
-    for written, proof in PROOFS:
-        own, proven = line[home(written)], line[home(proof)]
-        ours = own.__module__.startswith("lipexp.")
-        derived = proof == "proven_norm" and proven is LipschitzAffine  # of the weight itself
-        if not ours and not derived and own is not object and home(proof) > home(written):
-            raise UserError(
-                f"{path}: {own.__name__} writes {written}() and inherits {proof}(): "
-                "it cannot be certified"
-            )
+    for written, proofs in PROOFS.items():
+        own = line[home(written)]
+        if own is object or _is_ours(own):
+            continue
+        for proof in proofs:
+            if home(proof) > home(written) and (line[home(proof)], proof) not in PROMISED:
+                raise UserError(
+                    f"{path}: {own.__name__} writes {written}() and inherits {proof}(): "
+                    "it cannot be certified"
+                )
 
 
-def _check_inside_residual(path: str, activation: nn.Module) -> None:
-    """The block's proof needs slopes in [0, 1], which the registry knows of its activations."""
-    for name in ACTIVATIONS:
-        if ACTIVATIONS.fact(name, "slope_restricted", False):
-            made = ACTIVATIONS[name]
-            if type(activation) is made or (
-                not isinstance(made, type) and type(made()) is type(activation)
-            ):
-                return
-    raise UserError(
-        f"{path}: {type(activation).__name__} inside a residual layer is not known to have slopes "
-        "in [0, 1]: it cannot be certified"
-    )
+def _is_ours(kind: type) -> bool:
+    """Whether a class is of this package's files, whatever its module calls itself."""
+    file = getattr(sys.modules.get(kind.__module__), "__file__", None)
+    return file is not None and Path(file).is_relative_to(PACKAGE)
 
 
 def _check_finite(module: nn.Module) -> None:
     for kind in (module.named_parameters(), module.named_buffers()):
         for name, tensor in kind:
+            if tensor.is_meta:
+                raise UserError(f"{name} is on the meta device: it has no numbers to certify")
+            if tensor.is_complex():
+                raise UserError(f"{name} is complex: only real networks can be certified")
             if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
                 raise UserError(f"{name} is NaN or infinite: there is no Lipschitz bound")

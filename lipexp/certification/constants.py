@@ -43,10 +43,10 @@ def product(bounds: Sequence[float]) -> float:
 
 @dataclass(frozen=True)
 class Head:
-    """The affine map at the end of a chain: ``weight`` (classes, n); ``body`` is what precedes."""
+    """The affine map at the end of a chain: ``weight`` (classes, n), ``index`` in the chain."""
 
     weight: Tensor
-    body: int
+    index: int
 
 
 def find_head(steps: Sequence[Step]) -> Head | None:
@@ -54,7 +54,7 @@ def find_head(steps: Sequence[Step]) -> Head | None:
     classes = None
     for k in reversed(range(len(steps))):
         module = steps[k].module
-        if isinstance(module, FirstFeatures):
+        if type(module) is FirstFeatures:
             classes = module.count if classes is None else min(classes, module.count)
         elif isinstance(module, LipschitzLinear):
             kind = type(module)
@@ -62,7 +62,7 @@ def find_head(steps: Sequence[Step]) -> Head | None:
             if not plain or kind.apply_weight is not LipschitzLinear.apply_weight:
                 return None
             return Head(module.in_use().detach()[:classes].cpu(), k)
-        elif not isinstance(module, Identity):
+        elif type(module) is not Identity:
             return None
     return None
 
@@ -84,10 +84,18 @@ def margin_constants(module: nn.Module, classes: int) -> Tensor:
     For a margin m_j each, all inputs nearer than min_j m_j / c_yj have label y, rounding aside.
     Raises UserError where the bound of a module is not known.
     """
-    steps = steps_of(module)
+    return constants_of(steps_of(module), classes)[0]
+
+
+def constants_of(steps: Sequence[Step], classes: int) -> tuple[Tensor, Tensor]:
+    """Those constants by bounds of at least 1 each, and by the tight ones."""
     head = find_head(steps)
     distances = None if head is None else row_distances(head.weight)
-    return pair_constants([step.bound for step in steps], head, distances, classes)
+    raised, tight = [step.bound for step in steps], [step.tight for step in steps]
+    return (
+        pair_constants(raised, head, distances, classes),
+        pair_constants(tight, head, distances, classes),
+    )
 
 
 def pair_constants(
@@ -102,7 +110,7 @@ def pair_constants(
     whole.fill_diagonal_(0.0)
     if head is None:
         return whole
-    pairs = distances * product(bounds[: head.body])
+    pairs = distances * product(bounds[: head.index])
     # Where the body is not constant and the rows differ, the product is not 0 but may underflow.
-    different = (distances > 0) & (0.0 not in bounds[: head.body])
+    different = (distances > 0) & (0.0 not in bounds[: head.index])
     return torch.minimum(whole, torch.where(different, pairs.clamp(min=2.0**-1000), 0.0))

@@ -31,6 +31,10 @@ class Points:
             self.kind = self.images.dtype.name
         self.whole = self.kind == "uint8"
         self.scale = scale
+        if isinstance(self.images, Tensor) and (
+            self.images.layout != torch.strided or self.images.is_meta
+        ):
+            raise UserError("inputs must be a dense tensor or array with numbers in it")
         if len(self.images.shape) < 2 or 0 in self.images.shape:
             raise UserError(f"no inputs to certify: the shape is {tuple(self.images.shape)}")
         if self.labels.shape != (len(self),):

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from lipexp.activations.tanh import Tanh
 from lipexp.activations.two_slopes import Identity, ReLU
 from lipexp.errors import UserError
+from lipexp.layers.base import LipschitzAffine
 from lipexp.layers.bounds import convolution_norm
 from lipexp.layers.linear import PlainLinear
 from lipexp.lipschitz import (
@@ -22,9 +23,7 @@ from lipexp.lipschitz import (
     UNIT_ROUNDOFF,
     ExactMap,
     LipschitzModule,
-    dense_error,
     gamma,
-    magnitude,
     safe_norm,
 )
 
@@ -84,7 +83,7 @@ class Slope(LipschitzModule):
         return norm * (self.lipschitz_bound() * (1 + 2 * UNIT_ROUNDOFF))
 
 
-class Convolution(LipschitzModule):
+class Convolution(LipschitzAffine):
     """torch's Conv2d: any sides, strides and zero padding; circular padding that repeats nothing.
 
     Its norm is at most that of the convolution on the infinite grid (zeros) or on the torus
@@ -103,14 +102,17 @@ class Convolution(LipschitzModule):
                 f"Conv2d(padding_mode={conv.padding_mode!r}) can stretch distances more than its "
                 "kernel does; use zeros or circular"
             )
-        self.conv = conv
-        sides = pair(conv.kernel_size)
-        if conv.padding == "same":
+        self.conv, self.weight, self.bias = conv, conv.weight, conv.bias
+        self.free_shape = tuple(conv.weight.shape)
+        sides = self.free_shape[2:]
+        if conv.padding_mode == "circular":  # what torch pads by was settled when it was made
+            ring = conv._reversed_padding_repeated_twice
+            self.added = (ring[2] + ring[3], ring[0] + ring[1])
+        elif conv.padding == "same":
             self.added = tuple(k - 1 for k in sides)
-        elif conv.padding == "valid":
-            self.added = (0, 0)
         else:
-            self.added = tuple(2 * p for p in pair(conv.padding))
+            given = (0, 0) if conv.padding == "valid" else pair(conv.padding)
+            self.added = tuple(2 * p for p in given)
         if conv.padding_mode == "circular" and any(
             added >= k for added, k in zip(self.added, sides, strict=True)
         ):
@@ -119,40 +121,25 @@ class Convolution(LipschitzModule):
                 "at most half of the kernel"
             )
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv(x)
+    def effective_weight(self) -> Tensor:
+        return self.weight
 
-    def lipschitz_bound(self, tight=False):
-        kernel = self.conv.weight.detach()
+    def apply_weight(self, weight, x, bias=None):
+        return self.conv._conv_forward(x, weight, bias)
+
+    def _certified(self) -> float:
+        kernel = self._weight64()
         height, width = kernel.shape[2:]
         side = max(height, width)
-        norm = convolution_norm(F.pad(kernel, (0, side - width, 0, side - height)))
-        return norm if tight else max(1.0, norm)
+        return convolution_norm(F.pad(kernel, (0, side - width, 0, side - height)))
 
-    def _bias_norm(self, shape) -> float:
-        """A bound on the norm of the bias, added at every position."""
-        if self.conv.bias is None:
-            return 0.0
-        norm = float(safe_norm(self.conv.bias.detach())) * math.sqrt(self._positions(shape))
-        return norm * (1 + gamma(self.conv.bias.numel() + 8))
-
-    def _positions(self, shape) -> int:
-        sides, strides = pair(self.conv.kernel_size), pair(self.conv.stride)
+    def _positions(self, shape):
         return math.prod(
             (size + added - side) // stride + 1
             for size, added, side, stride in zip(
-                shape[-2:], self.added, sides, strides, strict=True
+                shape[-2:], self.added, self.free_shape[2:], pair(self.conv.stride), strict=True
             )
         )
-
-    def local_error(self, shape, norm):
-        weight, positions = self.conv.weight.detach(), self._positions(shape)
-        inner, outputs = weight[0].numel(), weight.shape[0] * positions
-        return dense_error(inner, outputs, magnitude(weight), self._bias_norm(shape), norm)
-
-    def norm_after(self, shape, norm):
-        linear = norm * (self.lipschitz_bound(tight=True) * (1 + 8 * UNIT_ROUNDOFF))
-        return (linear + self._bias_norm(shape)) * (1 + 4 * UNIT_ROUNDOFF)
 
 
 class MaxPool(LipschitzModule):
@@ -269,6 +256,12 @@ def dense(linear: nn.Linear) -> PlainLinear:
     return plain
 
 
+def zero_pad(module: nn.ZeroPad2d) -> Wrapped:
+    if module.value != 0:
+        raise UserError(f"ZeroPad2d(value={module.value}) adds what no bound is known of")
+    return Wrapped(module)
+
+
 def flatten(module: nn.Flatten) -> Wrapped:
     if module.start_dim == 0 or module.start_dim < -1:
         raise UserError(f"Flatten(start_dim={module.start_dim}) may mix the inputs; use 1")
@@ -291,7 +284,7 @@ KNOWN: dict[type[nn.Module], Callable[[nn.Module], LipschitzModule]] = {
     nn.Flatten: flatten,
     nn.PixelUnshuffle: Wrapped,
     nn.PixelShuffle: Wrapped,
-    nn.ZeroPad2d: Wrapped,
+    nn.ZeroPad2d: zero_pad,
     nn.MaxPool2d: MaxPool,
     nn.AvgPool2d: AveragePool,
     nn.BatchNorm1d: BatchNorm,

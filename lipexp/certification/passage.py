@@ -54,12 +54,21 @@ def shapes_through(
             raise UserError(
                 f"{step.path}: inputs of shape {shapes[-1]} do not fit: {line}"
             ) from error
+        _check_batch(step, x, 1)
         shapes.append(tuple(x.shape[1:]))
     if len(shapes[-1]) != 1 or shapes[-1][0] < 2:
         raise UserError(
             f"the network's outputs have shape {shapes[-1]}: a certificate is of two or more scores"
         )
     return shapes
+
+
+def _check_batch(step: Step, x: Tensor, count: int) -> None:
+    """Raises UserError where a step mixed the inputs of a batch, or lost some."""
+    if len(x) != count:
+        raise UserError(
+            f"{step.path}: makes {len(x)} outputs of {count} inputs: inputs have an axis too few"
+        )
 
 
 def send(
@@ -107,6 +116,7 @@ def _send_batch(passage, steps, points: Points, rows: slice, device: torch.devic
         begun = time.perf_counter()
         x = step.module(x)
         passage.seconds_forward += time.perf_counter() - begun
+        _check_batch(step, x, rows.stop - rows.start)
     begun = time.perf_counter()
     passage.scores[rows] = x.cpu()
     passage.seconds_forward += time.perf_counter() - begun

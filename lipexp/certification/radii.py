@@ -62,12 +62,7 @@ def radii_of(steps: Sequence[Step], passage: Passage, labels: Tensor, box: bool)
     """
     inputs = math.prod(passage.shapes[0])
     classes = passage.scores.shape[1]
-    head = constants.find_head(steps)
-    distances = None if head is None else constants.row_distances(head.weight)
-    raised, tight = (
-        constants.pair_constants(bounds, head, distances, classes)[labels]
-        for bounds in ([s.bound for s in steps], [s.tight for s in steps])
-    )
+    raised, tight = (found[labels] for found in constants.constants_of(steps, classes))
     margin = margins(passage.scores, labels)
     error = error_at(steps, passage.shapes, passage.norms, input_error(passage.sizes, inputs))
     if box:

@@ -11,7 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lipexp.activations import ACTIVATIONS, check_inside_residual
+from lipexp.activations import (
+    ACTIVATIONS,
+    check_inside_residual,
+    is_sound_inside_residual,
+)
 from lipexp.errors import UserError
 from lipexp.inits import INITS
 from lipexp.layers.bounds import certified_norm, convolution_norm
@@ -34,7 +38,7 @@ class FreeWeightModule(LipschitzModule):
     in) or (out, in, side, side).
 
     Weights in use are computed of the free ones at every call, so that nothing can be stale; a
-    `frozen` copy computes them once and keeps them.
+    `frozen` copy computes them once and keeps them, until it is moved or loaded into.
     """
 
     bias: Tensor | None
@@ -82,16 +86,25 @@ class FreeWeightModule(LipschitzModule):
         """The weights in use: computed now, or once and for all in a `frozen` copy."""
         return self._compute() if self._kept is None else self._kept
 
+    def _apply(self, *arguments, **keywords):
+        self._kept = None  # of another device or precision
+        return super()._apply(*arguments, **keywords)
+
+    def _load_from_state_dict(self, *arguments, **keywords):
+        self._kept = None
+        super()._load_from_state_dict(*arguments, **keywords)
+
     def _in_float64(self):
         """This layer, or a float64 copy: a certificate is of a float64 copy of what is stored."""
         if self.free_weight.dtype == torch.float64:
             return self
-        copied = copy.deepcopy(self).double()
-        copied._kept = None  # weights kept in a shorter precision are not those of the copy
-        return copied
+        return copy.deepcopy(self).double()
 
     def _check_finite(self) -> None:
-        """Raises UserError for a parameter that is NaN or infinite: there is no bound then."""
+        """Raises UserError for a parameter that is NaN, infinite or of another shape."""
+        if tuple(self.free_weight.shape) != tuple(self.free_shape):
+            shape, was = tuple(self.free_weight.shape), tuple(self.free_shape)
+            raise UserError(f"the weight has shape {shape}; the layer was made for {was}")
         for name, parameter in self.named_parameters():
             if not bool(torch.isfinite(parameter.detach()).all()):
                 raise UserError(f"{name} is NaN or infinite: there is no Lipschitz bound")
@@ -174,14 +187,15 @@ class LipschitzAffine(FreeWeightModule):
         raise NotImplementedError
 
     def proven_norm(self) -> float:
-        """A bound on the l2 norm of the float64 effective weight, its rounding included."""
-        return self._certified()
+        """What a layer's own proof says of that norm, rounding included; infinity without one."""
+        return math.inf
 
     def lipschitz_bound(self, tight: bool = False) -> float:
         self._check_finite()
-        if not tight:
-            return max(1.0, self.proven_norm())
-        return min(self.proven_norm(), self._certified())
+        norm = self.proven_norm()
+        if tight or norm == math.inf:
+            norm = min(norm, self._certified())
+        return norm if tight else max(1.0, norm)
 
     def _positions(self, shape: tuple[int, ...]) -> int:
         """How many outputs each unit or channel has."""
@@ -279,14 +293,15 @@ class Branch(NamedTuple):
     """g(x) = outer phi_c(inner x + bias), phi_c(u) = phi(c u) / c, c the scalar ``scale``.
 
     inner: (hidden, features), bias: (hidden,) or None, outer: (features, hidden), or kernels of
-    such channels.  With the weight's power of two c taken out of both, weights of any scale stay
-    in range.
+    such channels; t: (hidden,), the rescaling that stands in ``outer``.  With the weight's power of
+    two c taken out of both, weights of any scale stay in range.
     """
 
     inner: Tensor
     bias: Tensor | None
     outer: Tensor
     scale: Tensor
+    t: Tensor
 
 
 class LipschitzResidual(FreeWeightModule):
@@ -301,6 +316,11 @@ class LipschitzResidual(FreeWeightModule):
         if isinstance(activation, str):
             check_inside_residual(activation)
             activation = ACTIVATIONS[activation]()
+        if not is_sound_inside_residual(activation):
+            raise UserError(
+                f"{type(activation).__name__} inside a residual layer is not known to have slopes "
+                "in [0, 1]"
+            )
         self.activation = activation
 
     def branch(self) -> Branch:

@@ -144,8 +144,9 @@ def gram_iteration_norm(matrices: Tensor, steps: int = 7) -> float:
     """A bound on the largest singular value of matrices (..., m, n), one for all of them.
 
     |W|^2 = |W^T W|: squaring ``steps`` times, then the smaller of the Frobenius norm and the
-    largest row sum.  Each step divides by a power of two r >= |G|_F, exactly, so that the rounding
-    of the product is at most gamma(n + 3); on the way back it is added and the root taken.
+    largest sum of a row or column.  Each step divides by a power of two r >= |G|_F, exactly, so
+    that the rounding of the product is at most gamma(n + 3); on the way back it is added and the
+    root taken.
     Above the truth by a factor of at most n^(1 / 2^(steps + 1)).  Float64, finite entries.
     """
     unit = leading_power(matrices.abs().amax((-2, -1), keepdim=True))
@@ -163,9 +164,9 @@ def gram_iteration_norm(matrices: Tensor, steps: int = 7) -> float:
         scales.append(scale[..., 0, 0])
         errors.append(gamma(inner + 3))
         inner = n
-    bound = torch.minimum(torch.linalg.matrix_norm(gram), gram.abs().sum(-1).amax(-1)) * (
-        1 + gamma(n * n + 8)
-    )
+    # A computed product need not be symmetric to the last bit.
+    sums = torch.maximum(gram.abs().sum(-1).amax(-1), gram.abs().sum(-2).amax(-1))
+    bound = torch.minimum(torch.linalg.matrix_norm(gram), sums) * (1 + gamma(n * n + 8))
     for scale, error in zip(reversed(scales), reversed(errors), strict=True):
         bound = scale * (1 + 4 * UNIT_ROUNDOFF) * (bound + error).sqrt()
     top = float(torch.where(zero, 0.0, bound * unit[..., 0, 0]).max())

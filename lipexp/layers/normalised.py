@@ -10,7 +10,8 @@ from lipexp.layers.bounds import leading_power
 
 
 class NormalisedLinear(LipschitzLinear):
-    """x -> W x + b, every row of W of norm 1.  x: (..., in) -> (..., out); a zero row stays 0.
+    """x -> W x + b, every row of W of norm 1.  x: (..., in) -> (..., out); a zero row stays 0,
+    with gradient 0.
 
     The head of SLL's networks.  As a map its norm may be as large as sqrt(out), and that is what
     `lipschitz_bound` answers with; a certificate uses the constants |w_y - w_j| <= 2 of its pairs
@@ -18,6 +19,7 @@ class NormalisedLinear(LipschitzLinear):
     """
 
     def effective_weight(self) -> Tensor:
-        v = self.weight / leading_power(self.weight.detach().abs().amax(1, keepdim=True))
-        size = torch.linalg.vector_norm(v, dim=1, keepdim=True)
-        return v / torch.where(size > 0, size, 1.0)
+        zero = ~self.weight.detach().any(1, keepdim=True)
+        v = torch.where(zero, 1.0, self.weight)  # before any division: the gradient is 0 there
+        v = v / leading_power(v.detach().abs().amax(1, keepdim=True))
+        return torch.where(zero, 0.0, v / torch.linalg.vector_norm(v, dim=1, keepdim=True))

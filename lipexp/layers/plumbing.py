@@ -13,7 +13,10 @@ from lipexp.lipschitz import TINY, UNIT_ROUNDOFF, ExactMap, LipschitzModule, gam
 
 
 class Centre(LipschitzModule):
-    """x -> x - mean, one constant per channel; x: (batch, channels, height, width)."""
+    """x -> x - mean, one constant per channel; x: (batch, channels, height, width).
+
+    Raises UserError for images of another shape: of fewer channels it would make copies.
+    """
 
     def __init__(self, mean: tuple[float, ...], shape: tuple[int, ...]):
         super().__init__()
@@ -21,6 +24,8 @@ class Centre(LipschitzModule):
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float64).reshape(-1, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
+        if tuple(x.shape[1:]) != tuple(self.shape):
+            raise UserError(f"inputs of shape {tuple(x.shape[1:])}: must be {tuple(self.shape)}")
         return x - self.mean.to(x.dtype)
 
     def lipschitz_bound(self, tight=False):
@@ -38,25 +43,14 @@ class Centre(LipschitzModule):
         return (norm + self._offset()) * (1 + 8 * UNIT_ROUNDOFF)
 
 
-class LinearMap(ExactMap):
-    """A linear map that only moves, repeats or drops numbers, with its transpose."""
-
-    def transposed(self, y: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """M^T y for inputs of ``shape`` (without the batch); y: (batch, ...)."""
-        with torch.enable_grad():
-            x = y.new_zeros(len(y), *shape).requires_grad_()
-            (result,) = torch.autograd.grad(self(x), x, y)
-        return result
-
-
-class Flatten(LinearMap):
+class Flatten(ExactMap):
     """(batch, ...) -> (batch, features): the same numbers."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x.flatten(1)
 
 
-class ZeroPad(LinearMap):
+class ZeroPad(ExactMap):
     """(..., features) -> (..., width) with zeros behind."""
 
     def __init__(self, features: int, width: int):
@@ -70,7 +64,7 @@ class ZeroPad(LinearMap):
         return f"{self.features} -> {self.width}"
 
 
-class PadChannels(LinearMap):
+class PadChannels(ExactMap):
     """(..., channels, h, w) -> (..., width, h, w) with zero channels behind."""
 
     def __init__(self, channels: int, width: int):
@@ -86,7 +80,7 @@ class PadChannels(LinearMap):
         return f"{self.channels} -> {self.width}"
 
 
-class PadSides(LinearMap):
+class PadSides(ExactMap):
     """(..., h, w) -> (..., height, width), zeros on all sides, the odd one below and right."""
 
     def __init__(self, height: int, width: int):
@@ -105,7 +99,7 @@ class PadSides(LinearMap):
         return f"{self.height}x{self.width}"
 
 
-class FirstChannels(LinearMap):
+class FirstChannels(ExactMap):
     """(..., channels, h, w) -> (..., count, h, w), the first ones."""
 
     def __init__(self, count: int):
@@ -121,7 +115,7 @@ class FirstChannels(LinearMap):
         return str(self.count)
 
 
-class FirstFeatures(LinearMap):
+class FirstFeatures(ExactMap):
     """(..., features) -> (..., count), the first ones."""
 
     def __init__(self, count: int):
@@ -137,7 +131,7 @@ class FirstFeatures(LinearMap):
         return str(self.count)
 
 
-class PixelUnshuffle(LinearMap):
+class PixelUnshuffle(ExactMap):
     """(..., c, h, w) -> (..., c r^2, h / r, w / r): every r x r square of pixels into channels.
 
     Raises UserError for sides that r does not divide.

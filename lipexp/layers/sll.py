@@ -12,7 +12,12 @@ from lipexp.layers.base import Branch, LipschitzResidual, log_q_range, make_log_
 from lipexp.layers.bounds import power_of_two, residual_kappa
 from lipexp.layers.gram import inverse, rescaling_sums
 from lipexp.layers.windows import Window, flipped
-from lipexp.lipschitz import TINY, UNIT_ROUNDOFF, gamma, magnitude
+from lipexp.lipschitz import TINY, UNIT_ROUNDOFF, gamma, magnitude, safe_norm
+
+
+def times(rows: Tensor, factor: Tensor) -> Tensor:
+    """Every row, or kernel of a hidden channel, times its factor; factor: (hidden,)."""
+    return rows * factor.reshape(-1, *([1] * (rows.dim() - 1)))
 
 
 class _SLL(LipschitzResidual):
@@ -32,14 +37,11 @@ class _SLL(LipschitzResidual):
         """Whether q can matter: it trains, or it is not constant."""
         return self.training or bool((self.log_q != self.log_q[0]).any())
 
-    def _times(self, rows: Tensor, factor: Tensor) -> Tensor:
-        return rows * factor.reshape(-1, *([1] * (rows.dim() - 1)))
-
     def branch(self) -> Branch:
         scale, rows, t = self._scaled()
         bias = None if self.bias is None else self._bias(t) / scale
-        outer = 2 * self._times(rows, t)
-        return Branch(rows, bias, outer.mT if outer.dim() == 2 else flipped(outer), scale)
+        outer = 2 * times(rows, t)
+        return Branch(rows, bias, outer.mT if outer.dim() == 2 else flipped(outer), scale, t)
 
     def _bias(self, t: Tensor) -> Tensor:
         """The bias, 0 for units that drop out: there bias / scale may be infinite, times 0."""
@@ -48,7 +50,7 @@ class _SLL(LipschitzResidual):
     def effective_weight(self) -> Tensor:
         """W T^(-1/2), shape (features, hidden, ...): its norm is at most 1."""
         _, rows, t = self._scaled()
-        return self._times(rows, t.sqrt()).transpose(0, 1)
+        return times(rows, t.sqrt()).transpose(0, 1)
 
     def _side(self) -> int:
         return self.free_shape[2] if len(self.free_shape) > 2 else 1
@@ -65,40 +67,56 @@ class _SLL(LipschitzResidual):
         """How often each hidden unit or channel occurs."""
         raise NotImplementedError
 
-    def local_error(self, shape, norm):
-        """2 |W T^-1| D + 2 |W| (u + gamma(h + 1)) |a| + 2 u |y|, all parts bounded by norms.
+    def _weighed(self, places: int) -> tuple[Branch, float, float]:
+        """The branch in float64, and bounds on |T^(-1/2) |U|| and |T^(-1/2) b / c|.
 
-        D bounds the rounding of W^T x + b and of phi; a = T^-1 phi(.) is what the second product
-        gets.  |W T^-1| <= sqrt(kappa max t).  All of it of U, as the layer computes it.
+        Rounding is weighed by T^(-1/2) as the signal is: a unit of tiny weights has a large T^-1,
+        which would make nonsense of a bound by the largest of each.
         """
         layer = self._in_float64()
-        scale, rows, t = (part.detach() for part in layer._scaled())
-        size, top = magnitude(rows), float(t.max())
+        branch = Branch(*(part if part is None else part.detach() for part in layer.in_use()))
+        root = branch.t.sqrt()
+        size = magnitude(times(branch.inner, root)) * (1 + gamma(4))
+        bias = 0.0
+        if branch.bias is not None:
+            bias = safe_norm(root * branch.bias).item() * math.sqrt(places)
+        return branch, size, bias * (1 + gamma(self.free_shape[0] + 8))
+
+    def local_error(self, shape, norm):
+        """2 |U^T T^(-1/2)| D + 2 |U^T T^(-1/2)| (u + gamma(h + 1)) A + 2 u |y|, parts by norms.
+
+        D bounds T^(-1/2) times the rounding of U x + b and of phi, A T^(-1/2) times what the second
+        product gets.  |T^(-1/2) U| <= sqrt(kappa).
+        """
+        places, taps = self._positions(shape), self._side() ** 2
+        branch, size, bias = self._weighed(places)
+        top = branch.t.max().item()
         if top == 0:  # all units drop out, and x comes out as it is
             return 0.0 * norm
-        places, taps = self._positions(shape), self._side() ** 2
         d, h = self.free_shape[1] * taps, self.free_shape[0] * taps
-        bias = layer._bias_norm(places) / float(scale)
-        before = (size * norm + bias) * (1 + gamma(d + 8))
-        rounding = gamma(d + 4) * before
-        rounding = rounding + 2 * math.sqrt(self.free_shape[0] * places) * (d + 2) * TINY
-        rounding = rounding + self.activation.local_error(shape, before + rounding)
-        outer = 2 * math.sqrt(self._kappa() * top)
-        after = top * (before + rounding)
+        hidden = (self.free_shape[0] * places,)
+        entries = math.sqrt(hidden[0])
+        plain_bias = self._bias_norm(places) / branch.scale.item()
+        plain = (magnitude(branch.inner) * norm + plain_bias) * (1 + gamma(d + 8))
+        rounding = gamma(d + 4) * (size * norm + bias) * (1 + gamma(8))
+        rounding = rounding + 2 * math.sqrt(top) * entries * (d + 3) * TINY
+        if self.activation.componentwise:
+            before = (size * norm + bias) * (1 + gamma(d + 8)) + rounding
+            rounding = rounding + self.activation.local_error(hidden, before)
+        else:
+            rounding = rounding + math.sqrt(top) * self.activation.local_error(hidden, 2 * plain)
+        after = (size * norm + bias) * (1 + gamma(d + 8)) + rounding
+        floor = math.sqrt(math.prod(shape)) * (h + 2) * TINY * (1 + entries * plain)
         return (
-            outer * rounding
+            2 * math.sqrt(self._kappa()) * rounding
             + 2 * size * (UNIT_ROUNDOFF + gamma(h + 4)) * after
             + 2 * UNIT_ROUNDOFF * self.norm_after(shape, norm)
-            + 2 * math.sqrt(math.prod(shape)) * (h + 2) * TINY
+            + 2 * floor
         ) * (1 + gamma(16))
 
     def norm_after(self, shape, norm):
-        layer = self._in_float64()
-        scale, _, t = (part.detach() for part in layer._scaled())
-        if not bool(t.any()):
-            return norm
-        outer = 2 * math.sqrt(self._kappa() * float(t.max()))
-        at_zero = outer * layer._bias_norm(self._positions(shape)) / float(scale)
+        _, _, bias = self._weighed(self._positions(shape))
+        at_zero = 2 * math.sqrt(self._kappa()) * bias
         return (norm * self.lipschitz_bound() + at_zero) * (1 + 8 * UNIT_ROUNDOFF)
 
 

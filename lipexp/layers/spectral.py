@@ -17,7 +17,7 @@ class SpectralLinear(LipschitzLinear):
     """
 
     def effective_weight(self) -> Tensor:
-        v = self.weight / power_of_two(self.weight)
-        zero = ~v.detach().any()
-        sigma = torch.linalg.matrix_norm(torch.where(zero, torch.ones_like(v), v), 2)
-        return v / sigma
+        zero = ~self.weight.detach().any()
+        v = torch.where(zero, 1.0, self.weight)  # before any division: the gradient is 0 there
+        v = v / power_of_two(v)
+        return torch.where(zero, 0.0, v / torch.linalg.matrix_norm(v, 2))

@@ -16,7 +16,8 @@ class Window:
     """Cross-correlation with a square kernel of side ``side``; images (..., channels, h, w).
 
     ``before``, ``after``: how far the image is padded, by zeros or circularly.  "Same" padding puts
-    the extra column of an even side behind.  A stride takes every so-manieth output of stride 1.
+    the extra column of an even side behind.  A stride s
+    takes every s-th output of stride 1, along both axes.
 
     The bounds of this package hold for both paddings and any image: a zero-padded convolution is
     a circular one on a larger torus between an embedding and a restriction, a circular one on a
@@ -30,19 +31,22 @@ class Window:
     stride: int = 1
     mode: str = "zeros"
 
+    def __post_init__(self):
+        if self.mode not in MODES:
+            raise ValueError(f"padding_mode must be one of {', '.join(MODES)}. Got {self.mode!r}.")
+        if self.side < 1 or self.stride < 1:
+            sizes = f"{self.side}, {self.stride}"
+            raise ValueError(f"kernel_size and stride must be at least 1. Got {sizes}.")
+        if self.mode == "circular" and self.before + self.after != self.side - 1:
+            raise ValueError("padding_mode='circular' needs padding='same': a wider ring repeats.")
+
     @staticmethod
     def of(side: int, *, stride: int = 1, padding: int | str = "same", mode: str = "zeros"):
         """Raises ValueError for what no bound is known of."""
-        if mode not in MODES:
-            raise ValueError(f"padding_mode must be one of {', '.join(MODES)}. Got {mode!r}.")
-        if side < 1 or stride < 1:
-            raise ValueError(f"kernel_size and stride must be at least 1. Got {side}, {stride}.")
         if padding == "same":
             return Window(side, (side - 1) // 2, side // 2, stride, mode)
         if isinstance(padding, bool) or not isinstance(padding, int) or padding < 0:
             raise ValueError(f"padding must be 'same' or a whole number. Got {padding!r}.")
-        if mode == "circular":
-            raise ValueError("padding_mode='circular' needs padding='same': a wider ring repeats")
         return Window(side, padding, padding, stride, mode)
 
     @property

@@ -14,7 +14,7 @@ NETWORKS = Registry(
         "lipconvnet": Entry(
             "lipexp.networks.lipconvnet:lipconvnet",
             "five blocks of convolutions, halving sides and doubling channels, for images",
-            {"check": "lipexp.networks.lipconvnet:check"},
+            {"check": "lipexp.networks.lipconvnet:check", "pixels": 32 * 32},
         ),
     },
 )

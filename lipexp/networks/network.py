@@ -9,7 +9,7 @@ from torch import nn
 
 from lipexp.activations.base import Activation
 from lipexp.layers.base import FreeWeightModule
-from lipexp.layers.plumbing import LinearMap
+from lipexp.lipschitz import ExactMap
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,6 @@ class Network(nn.Sequential):
         return self.head if isinstance(self.head, FreeWeightModule) else self.head[0]
 
     @property
-    def head_maps(self) -> tuple[LinearMap, ...]:
+    def head_maps(self) -> tuple[ExactMap, ...]:
         """The parameter-free maps behind it."""
         return () if isinstance(self.head, FreeWeightModule) else tuple(self.head[1:])

@@ -16,7 +16,8 @@ from lipexp.activations import ACTIVATIONS
 from lipexp.certification import certify, lipschitz_bound
 from lipexp.errors import UserError
 from lipexp.layers import AOLLinear
-from tests.certification.exact import jacobians, linear, matrix_of, norms, rational, times
+from tests.certification.drawn_networks import linear
+from tests.exact import dense_matrix, exact_norm, jacobians, norms, rational, times
 from tests.strategies import make_layer, seeds
 
 
@@ -28,14 +29,16 @@ def radii(net, images, label=0, **keywords) -> list[float]:
 
 def affine_truth(matrix, offset, x, label: int) -> list[tuple[Fraction, Fraction]]:
     """(margin, |a|^2) of each other class of the scores matrix x + offset, all exact."""
-    scores = [a + b for a, b in zip(times(matrix, x), offset, strict=True)]
-    rows = [rational(row) for row in matrix]
-    pairs = []
-    for j, row in enumerate(rows):
-        if j != label:
-            square = sum((a - b) ** 2 for a, b in zip(rows[label], row, strict=True))
-            pairs.append((scores[label] - scores[j], square))
-    return pairs
+    return pairs_of(rational(matrix), times(matrix, x) + offset, label)
+
+
+def pairs_of(matrix, scores, label: int) -> list[tuple[Fraction, Fraction]]:
+    """(margin, |a|^2) of each class but the label; ``matrix``: exact rows, one for each score."""
+    return [
+        (scores[label] - score, sum((matrix[label] - row) ** 2))
+        for j, (row, score) in enumerate(zip(matrix, scores, strict=True))
+        if j != label
+    ]
 
 
 def is_inside(radius: float, pairs) -> bool:
@@ -147,7 +150,7 @@ def test_zero_padding_of_three_pixels_is_not_bounded_by_their_ring():
     conv = nn.Conv2d(1, 1, 3, padding=1, bias=False, dtype=torch.float64)
     with torch.no_grad():
         conv.weight.copy_(kernel)
-        exact = float(norms(matrix_of(conv, (1, 3, 3))))
+        exact = exact_norm(dense_matrix(conv, (1, 3, 3)))
     assert exact == pytest.approx(0.728553, abs=1e-6)  # on the ring of three pixels it is 0.5625
     assert exact <= lipschitz_bound(conv, tight=True)
 
@@ -166,7 +169,7 @@ def down_and_up(exponent: int, times_each: int, offset: float) -> nn.Sequential:
 @pytest.mark.parametrize("offset", [0.0, 0.9, 2.0**380])
 def test_scaling_twice_down_then_up_certifies_at_most_the_truth(exponent, times_each, offset):
     x = torch.tensor([[0.52, 0.5]], dtype=torch.float64)
-    truth = affine_truth(torch.eye(2).double(), [Fraction(offset), 0], rational(x), 0)
+    truth = affine_truth(torch.eye(2).double(), [Fraction(offset), 0], rational(x[0]), 0)
     for box in (True, False):
         try:
             found = radii(down_and_up(exponent, times_each, offset), x, box=box)
@@ -198,32 +201,18 @@ class Affine:
     """matrix x + offset in rational numbers, layer by layer."""
 
     def __init__(self, inputs: int):
-        self.columns = [[Fraction(k == j) for j in range(inputs)] for k in range(inputs)]
-        self.offset = [Fraction(0)] * inputs
+        self.matrix = rational(np.eye(inputs))
+        self.offset = rational(np.zeros(inputs))
 
     def then(self, weight: np.ndarray, bias: np.ndarray) -> None:
-        weight, bias = torch.from_numpy(weight), torch.from_numpy(bias)
-        self.columns = [times(weight, column) for column in self.columns]
-        self.offset = [
-            a + b for a, b in zip(times(weight, self.offset), rational(bias), strict=True)
-        ]
+        self.matrix = rational(weight) @ self.matrix
+        self.offset = rational(weight) @ self.offset + rational(bias)
 
-    def pairs(self, x: list[Fraction]) -> tuple[int, list[tuple[Fraction, Fraction]]]:
+    def pairs(self, x: np.ndarray) -> tuple[int, list[tuple[Fraction, Fraction]]]:
         """The class, and (margin, |a|^2) of each other one."""
-        rows = list(zip(*self.columns, strict=True))
-        scores = [
-            sum((w * v for w, v in zip(row, x, strict=True)), b)
-            for row, b in zip(rows, self.offset, strict=True)
-        ]
-        label = max(range(len(scores)), key=scores.__getitem__)
-        return label, [
-            (
-                scores[label] - score,
-                sum((a - b) ** 2 for a, b in zip(rows[label], row, strict=True)),
-            )
-            for row, score in zip(rows, scores, strict=True)
-            if row is not rows[label]
-        ]
+        scores = self.matrix @ x + self.offset
+        label = int(np.argmax(scores))
+        return label, pairs_of(self.matrix, scores, label)
 
 
 @settings(max_examples=80, deadline=None)
@@ -248,10 +237,10 @@ def check_affine(seed: int, box: bool, whole: bool, reach: int = 30) -> None:
         exact.then(weight, bias)
     if whole:
         images = generator.integers(0, 256, (1, inputs), dtype=np.uint8)
-        x = [Fraction(int(k), 255) for k in images[0]]
+        x = np.array([Fraction(int(k), 255) for k in images[0]])
     else:
         images = generator.random((1, inputs))
-        x = rational(torch.from_numpy(images[0]))
+        x = rational(images[0])
     label, pairs = exact.pairs(x)
     for radius in radii(nn.Sequential(*modules), images, label, box=box):
         assert is_inside(radius, pairs)

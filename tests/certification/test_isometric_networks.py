@@ -9,7 +9,7 @@ from torch import nn
 
 from lipexp.activations import ACTIVATIONS
 from lipexp.certification import certify
-from tests.certification.exact import linear
+from tests.certification.drawn_networks import linear
 
 WIDTH, CLASSES, POINTS = 32, 10, 300
 INSIDE, OUTSIDE = 1 - 1e-9, 1.0001

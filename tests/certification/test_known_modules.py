@@ -12,9 +12,7 @@ from torch import nn
 from lipexp.certification import certify, lipschitz_bound
 from lipexp.certification.chain import steps_of
 from lipexp.lipschitz import safe_norm
-from tests.certification.exact import matrix_of, norms, rational, size_of, times
-
-ORACLE = 1e-13
+from tests.exact import ORACLE, covers, dense_matrix, exact_norm, rational, times
 
 
 def filled(module: nn.Module, seed: int = 0) -> nn.Module:
@@ -70,7 +68,7 @@ def bound_above_matrix(module: nn.Module, shape: tuple[int, ...]) -> tuple[float
     """(exact norm of the linear part, tight bound), after checking that the bounds hold."""
     with torch.no_grad():
         zero = module(torch.zeros(1, *shape).double())
-        exact = float(norms(matrix_of(lambda x: module(x) - zero, shape)))
+        exact = exact_norm(dense_matrix(lambda x: module(x) - zero, shape))
     tight = lipschitz_bound(module, tight=True)
     assert exact <= tight * (1 + ORACLE)
     assert max(1.0, tight) <= lipschitz_bound(module) <= max(1.0, tight) * (1 + 1e-15)
@@ -78,18 +76,17 @@ def bound_above_matrix(module: nn.Module, shape: tuple[int, ...]) -> tuple[float
 
 
 def check_rounding(module: nn.Module, exactly, shape: tuple[int, ...], scale: float = 1.0) -> None:
-    """The declared error and norm against exact outputs; ``exactly``: of a list of fractions."""
+    """The declared error and norm against exact outputs; ``exactly``: of flat fractions."""
     (step,) = steps_of(module)
     for x in torch.from_numpy(np.random.default_rng(0).standard_normal((5, *shape)) * scale):
         norm = float(safe_norm(x.flatten())) * (1 + 1e-14)
         with torch.no_grad():
             computed = step.module(x[None])[0]
             theirs = module(x[None])[0]
-        exact = exactly(rational(x))
+        exact = np.array(exactly(rational(x.flatten())))
         for found in (computed, theirs):
-            error = size_of([a - b for a, b in zip(rational(found), exact, strict=True)])
-            assert error <= step.module.local_error(shape, norm)
-        assert size_of(exact) <= step.module.norm_after(shape, norm)
+            assert covers(step.module.local_error(shape, norm), rational(found.flatten()) - exact)
+        assert covers(step.module.norm_after(shape, norm), exact)
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
@@ -106,16 +103,9 @@ def test_convolutions_are_bounded_on_every_size_and_so_is_their_rounding(keys, b
     plain = filled(nn.Conv2d(2, 3, bias=False, **keys))
     with torch.no_grad():
         plain.weight.copy_(conv.weight)
-    matrix = matrix_of(plain, shape).detach()
-    offset = [Fraction(0)] * len(matrix)
-    if bias:
-        places = len(matrix) // 3
-        offset = [b for b in rational(conv.bias) for _ in range(places)]
-
-    def exactly(x):
-        return [a + b for a, b in zip(times(matrix, x), offset, strict=True)]
-
-    check_rounding(conv, exactly, shape)
+    matrix = dense_matrix(plain, shape)
+    offset = np.repeat(rational(conv.bias), len(matrix) // 3) if bias else Fraction(0)
+    check_rounding(conv, lambda x: times(matrix, x) + offset, shape)
 
 
 @pytest.mark.parametrize("name", sorted(LINEAR))
@@ -126,7 +116,7 @@ def test_linear_maps_without_weights_are_bounded_and_so_is_their_rounding(name):
         assert tight <= exact * 2
         if "average" in name:
             continue  # a matrix of ninths is not exact
-        matrix = matrix_of(module, shape)
+        matrix = dense_matrix(module, shape)
         check_rounding(module, lambda x, m=matrix: times(m, x), shape)
 
 

@@ -21,7 +21,7 @@ def smaller_product(bounds):
 
 def sqrt2_for_every_pair(bounds, head, distances, classes):
     """As if the head of unit rows were itself 1-Lipschitz."""
-    body = bounds[: head.body] if head else bounds
+    body = bounds[: head.index] if head else bounds
     return torch.full((classes, classes), SQRT2 * product(body)).double().fill_diagonal_(0)
 
 

@@ -13,7 +13,7 @@ from lipexp.certification import certify, lipschitz_bound
 from lipexp.errors import UserError
 from lipexp.layers import AOLLinear, LipschitzLinear, SLLLinear
 from lipexp.lipschitz import LipschitzModule
-from tests.certification.exact import linear
+from tests.certification.drawn_networks import linear
 
 
 class Quiet(nn.Linear):
@@ -68,6 +68,11 @@ def hooked(module: nn.Module, before: bool = False) -> nn.Module:
     return module
 
 
+def with_activation(layer: nn.Module, activation: nn.Module) -> nn.Module:
+    layer.activation = activation
+    return layer
+
+
 def never_tracking() -> nn.Module:
     return nn.BatchNorm1d(4, track_running_stats=False)
 
@@ -95,7 +100,7 @@ STRANGERS = {
     "a forward put on a layer": (lambda: patched(AOLLinear(4, 4)), "AOLLinear was given another"),
     "a forward without its rounding": (
         lambda: Doubled(4, 4),
-        r"Doubled writes forward\(\) and inherits local_error\(\)",
+        r"Doubled writes forward\(\) and inherits lipschitz_bound\(\)",
     ),
     "a weight without its proof": (
         lambda: Grown(4, 4),
@@ -105,7 +110,7 @@ STRANGERS = {
     "a module that answers nothing": (lambda: Silent(), r"Silent writes forward\(\)"),
     "an activation without its rounding": (lambda: Loud(), r"Loud writes forward\(\)"),
     "abs inside a residual layer": (
-        lambda: SLLLinear(4, activation=ACTIVATIONS["abs"]()),
+        lambda: with_activation(SLLLinear(4), ACTIVATIONS["abs"]()),
         "Abs inside a residual layer is not known to have slopes",
     ),
     "no running statistics": (never_tracking, "without running statistics mixes the inputs"),

@@ -15,7 +15,7 @@ from lipexp.certification import certify
 from lipexp.errors import UserError
 from lipexp.lipschitz import ExactMap
 from lipexp.rationals import next_above, parse_eps
-from tests.certification.exact import linear
+from tests.certification.drawn_networks import linear
 
 
 class Constant(ExactMap):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from fractions import Fraction
 
@@ -14,65 +13,15 @@ from hypothesis import strategies as st
 
 from lipexp.layers import Centre, SumPool
 from lipexp.lipschitz import safe_norm
+from tests.exact import covers, exactly, rational
 from tests.strategies import CONVOLUTION_CHOICES, describe, draw_q, make_convolution, seeds
 
 every_convolution = pytest.mark.parametrize("choice", CONVOLUTION_CHOICES, ids=describe)
 
 
-def exact(array: np.ndarray) -> np.ndarray:
-    """The same numbers as rationals."""
-    return np.array([Fraction(float(v)) for v in array.flat], dtype=object).reshape(array.shape)
-
-
-def numbers(tensor: torch.Tensor) -> np.ndarray:
-    return exact(tensor.detach().numpy())
-
-
 def norm_of(x: torch.Tensor) -> float:
     """A number that the norm of x does not exceed, among subnormal numbers too."""
     return math.nextafter(float(safe_norm(x.flatten())) * (1 + 1e-14), math.inf)
-
-
-def slid(x, kernel, before, after, stride=1, mode="zeros"):
-    """The cross-correlation of rational arrays: x (in, h, w), kernel (out, in, side, side)."""
-    outputs, _, side, _ = kernel.shape
-    _, height, width = x.shape
-    high = (height + before + after - side) // stride + 1
-    wide = (width + before + after - side) // stride + 1
-    result = np.full((outputs, high, wide), Fraction(0), dtype=object)
-    for i, j, a, b in itertools.product(range(high), range(wide), range(side), range(side)):
-        row, column = i * stride + a - before, j * stride + b - before
-        if mode == "circular":
-            row, column = row % height, column % width
-        if 0 <= row < height and 0 <= column < width:
-            result[:, i, j] += kernel[:, :, a, b] @ x[:, row, column]
-    return result
-
-
-def same(side):
-    return (side - 1) // 2, side // 2
-
-
-def exactly(layer, x, mode, stride):
-    """The layer's formula with its float64 effective weights taken as exact numbers."""
-    x = numbers(x)
-    side = layer.free_shape[2]
-    before, after = same(side)
-    bias = numbers(layer.bias)[:, None, None]
-    if not hasattr(layer, "branch"):
-        return slid(x, numbers(layer.effective_weight()), before, after, stride, mode) + bias
-    scale, _, t = layer._scaled()
-    inner = numbers(layer.weight)
-    hidden = slid(x, inner, before, after, mode=mode) + bias
-    hidden = np.where(hidden > 0, hidden, 0 * hidden)
-    hidden = hidden * numbers(t)[:, None, None] * (2 / Fraction(float(scale)) ** 2)
-    back = inner[:, :, ::-1, ::-1].swapaxes(0, 1)
-    return x - slid(hidden, back, after, before, mode=mode)
-
-
-def covers(bound: float, array: np.ndarray) -> bool:
-    """Whether the l2 norm of rationals is at most ``bound``: in squares, so exactly."""
-    return sum(v * v for v in array.flat) <= Fraction(bound) ** 2
 
 
 @every_convolution
@@ -103,8 +52,8 @@ def test_local_error_of_a_convolution_covers_its_rounding(
     x = torch.from_numpy(x)
     norm = norm_of(x)
     computed = layer(x[None])[0].detach()
-    truth = exactly(layer, x, mode, stride)
-    assert covers(layer.local_error(x.shape, norm), numbers(computed) - truth)
+    truth = exactly(layer, rational(x))
+    assert covers(layer.local_error(x.shape, norm), rational(computed) - truth)
     assert covers(layer.norm_after(x.shape, norm), truth)
 
 
@@ -118,7 +67,7 @@ def test_local_error_of_a_residual_block_covers_small_kernels(size, signal):
     x = torch.full((2, 2, 2), signal, dtype=torch.float64)
     computed = layer(x[None])[0].detach()
     norm = signal * 8**0.5 * (1 + 1e-15)
-    rounding = numbers(computed) - exactly(layer, x, "zeros", 1)
+    rounding = rational(computed) - exactly(layer, rational(x))
     assert covers(layer.local_error(x.shape, norm), rounding)
     assert float(computed[0, 0, 0]) == pytest.approx(-signal)  # W = I turns positive inputs
 
@@ -130,7 +79,7 @@ def test_local_error_of_a_convolution_covers_products_that_underflow():
     x = torch.full((1, 3, 3), 2.0**-540, dtype=torch.float64)
     computed = layer(x[None])[0].detach()
     assert not bool(computed.any())
-    truth = exactly(layer, x, "zeros", 1)
+    truth = exactly(layer, rational(x))
     assert truth[0, 1, 1] == Fraction(9, 2**1080)
     assert covers(layer.local_error(x.shape, 3 * 2.0**-540), truth)
 
@@ -155,10 +104,10 @@ def test_local_error_of_pooling_covers_its_rounding(seed, side, exponent):
     x *= 2.0 ** np.random.default_rng(seed).integers(-40, 1, x.shape)
     x = torch.from_numpy(x)
     pool = SumPool(side)
-    blocks = numbers(x).reshape(2, 2, side, 1, side)
+    blocks = rational(x).reshape(2, 2, side, 1, side)
     truth = blocks.sum((2, 4)) / side
     norm = norm_of(x)
-    assert covers(pool.local_error(x.shape, norm), numbers(pool(x[None])[0]) - truth)
+    assert covers(pool.local_error(x.shape, norm), rational(pool(x[None])[0]) - truth)
     assert covers(pool.norm_after(x.shape, norm), truth)
 
 
@@ -169,7 +118,7 @@ def test_local_error_of_centring_covers_its_rounding_and_its_offset(seed, expone
     mean = tuple(generator.standard_normal(2) * 2.0**exponent)
     x = torch.from_numpy(generator.standard_normal((2, 3, 2)))
     centre = Centre(mean, (2, 3, 2))
-    truth = numbers(x) - exact(np.array(mean))[:, None, None]
+    truth = rational(x) - rational(np.array(mean))[:, None, None]
     norm = norm_of(x)
-    assert covers(centre.local_error(x.shape, norm), numbers(centre(x[None])[0]) - truth)
+    assert covers(centre.local_error(x.shape, norm), rational(centre(x[None])[0]) - truth)
     assert covers(centre.norm_after(x.shape, norm), truth)

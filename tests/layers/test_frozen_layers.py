@@ -11,7 +11,8 @@ from torch import nn
 
 from lipexp.layers import CONVOLUTIONS, LAYERS, frozen
 from lipexp.layers.base import FreeWeightModule
-from tests.strategies import CHOICES, CONVOLUTION_CHOICES, describe, exact_norm
+from tests.exact import exact_norm
+from tests.strategies import CHOICES, CONVOLUTION_CHOICES, describe
 
 CASES = [("dense", choice) for choice in CHOICES]
 CASES += [("images", choice) for choice in CONVOLUTION_CHOICES]

@@ -9,7 +9,8 @@ import torch
 from lipexp.errors import UserError
 from lipexp.layers import LAYERS, AOLLinear, SLLLinear
 from lipexp.layers.gram import GramSums, gram_sums
-from tests.strategies import exact_constant, exact_norm, make_layer
+from tests.exact import exact_constant, exact_norm
+from tests.strategies import make_layer
 
 V = np.array([[1.0, 2.0], [3.0, -1.0], [0.5, 4.0]])
 

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from lipexp.errors import UserError
 from lipexp.inits import INITS
 from lipexp.layers import LAYERS
+from tests.exact import exact_constant
 from tests.strategies import (
     CHOICES,
     describe,
     drawn_layer,
-    exact_constant,
     exponents,
     make_layer,
     seeds,

@@ -13,46 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lipexp.activations import ACTIVATIONS
-from lipexp.layers import Centre, certified_norm
+from lipexp.layers import certified_norm
 from lipexp.lipschitz import safe_norm
-from tests.strategies import CHOICES, exact_constant, make_layer, seeds
-
-
-def rational(matrix) -> list:
-    values = matrix.detach().numpy() if isinstance(matrix, torch.Tensor) else matrix
-    if values.ndim == 1:
-        return [Fraction(float(v)) for v in values]
-    return [[Fraction(float(v)) for v in row] for row in values]
-
-
-def times(matrix, x):
-    return [sum((a * b for a, b in zip(row, x, strict=True)), Fraction(0)) for row in matrix]
-
-
-def exactly(layer, x):
-    """The layer's formula with its float64 effective weights taken as exact numbers."""
-    x = rational(x)
-    bias = rational(layer.bias) if layer.bias is not None else None
-    if not hasattr(layer, "branch"):
-        z = times(rational(layer.effective_weight()), x)
-        return z if bias is None else [a + b for a, b in zip(z, bias, strict=True)]
-    # Residual: the exact formula in W and t; G = 2 W diag(t) as a matrix of floats is part of what
-    # rounds, so it is formed exactly here.
-    scale, _, inverse = layer._scaled()
-    inner, t = rational(layer.weight), rational(inverse)
-    hidden = times(inner, x)
-    if bias is not None:
-        hidden = [a + b for a, b in zip(hidden, bias, strict=True)]
-    hidden = [max(v, Fraction(0)) for v in hidden]
-    factor = 2 / Fraction(float(scale)) ** 2
-    hidden = [factor * a * b for a, b in zip(t, hidden, strict=True)]
-    columns = [list(column) for column in zip(*inner, strict=True)]
-    return [a - b for a, b in zip(x, times(columns, hidden), strict=True)]
-
-
-def distance(computed: torch.Tensor, exact: list) -> float:
-    square = sum((Fraction(float(c)) - e) ** 2 for c, e in zip(computed, exact, strict=True))
-    return float(square) ** 0.5 if square > Fraction(1, 10**600) else 0.0
+from tests.exact import covers, exact_constant, exactly, rational
+from tests.strategies import CHOICES, make_layer, seeds
 
 
 @pytest.mark.parametrize("choice", CHOICES, ids=lambda c: f"{c[0]}-{c[1]}")
@@ -73,7 +37,8 @@ def test_local_error_covers_the_rounding(choice, seed, exponent, bias_exponent, 
     x = torch.from_numpy(generator.standard_normal(size) * 2.0**x_exponent)
     norm = float(safe_norm(x)) * (1 + 1e-14)
     computed = layer(x).detach()
-    assert distance(computed, exactly(layer, x)) <= layer.local_error(x.shape, norm)
+    rounding = rational(computed) - exactly(layer, rational(x))
+    assert covers(layer.local_error(x.shape, norm), rounding)
     assert float(safe_norm(computed)) <= layer.norm_after(x.shape, norm) * (
         1 + 1e-12
     ) + layer.local_error(x.shape, norm)
@@ -85,8 +50,8 @@ def test_local_error_covers_the_rounding(choice, seed, exponent, bias_exponent, 
 def test_local_error_of_a_residual_layer_covers_small_weights(size, signal):
     layer = make_layer("sll", {}, 2, 2, size * np.eye(2))
     x = torch.full((2,), signal, dtype=torch.float64)
-    error = distance(layer(x).detach(), exactly(layer, x))
-    assert error <= layer.local_error(x.shape, signal * 2**0.5 * (1 + 1e-15))
+    rounding = rational(layer(x)) - exactly(layer, rational(x))
+    assert covers(layer.local_error(x.shape, signal * 2**0.5 * (1 + 1e-15)), rounding)
     assert float(layer(x)[0].detach()) == pytest.approx(-signal)  # W = I turns positive inputs
 
 
@@ -95,23 +60,9 @@ def test_local_error_covers_products_that_underflow():
     layer = make_layer("linear", {}, 1, 1, np.array([[2.0**-540]]))
     x = torch.tensor([2.0**-540], dtype=torch.float64)
     assert float(layer(x).detach()) == 0
-    assert distance(layer(x).detach(), exactly(layer, x)) <= layer.local_error(x.shape, 2.0**-540)
-    assert layer.local_error(x.shape, 2.0**-540) > 0
-
-
-def test_error_of_centring_is_covered():
-    centre = Centre((0.1, 0.7), (2, 3, 3))
-    generator = np.random.default_rng(0)
-    for _ in range(50):
-        x = torch.from_numpy(generator.random((1, 2, 3, 3)))
-        exact = [
-            Fraction(float(v)) - Fraction(float(centre.mean.flatten()[c]))
-            for c in range(2)
-            for v in x[0, c].flatten()
-        ]
-        norm = float(x.norm())
-        assert distance(centre(x).flatten(), exact) <= centre.local_error(x.shape, norm)
-        assert float(centre(x).norm()) <= centre.norm_after(x.shape, norm)
+    truth = exactly(layer, rational(x))
+    assert truth.tolist() == [Fraction(1, 2**1080)]
+    assert covers(layer.local_error(x.shape, 2.0**-540), truth)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 6), (6, 1), (4, 7), (7, 4), (40, 30)])

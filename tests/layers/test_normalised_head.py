@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lipexp
-from lipexp.layers import NormalisedLinear
+from lipexp.layers import NormalisedLinear, SpectralLinear
 from lipexp.networks import NETWORKS
 from lipexp.networks.blueprint import Blueprint
 from tests.strategies import exponents, seeds, sizes
@@ -42,7 +42,14 @@ def test_a_zero_row_stays_zero_with_a_finite_gradient():
     head = head_of([[0.0, 0.0], [3.0, 4.0]])
     assert head.effective_weight().tolist() == [[0, 0], [0.6, 0.8]]
     head(torch.ones(1, 2, dtype=torch.float64)).square().sum().backward()
+    assert head.weight.grad[0].tolist() == [0, 0]
     assert bool(torch.isfinite(head.weight.grad).all())
+
+
+def test_a_spectral_layer_of_nothing_has_no_gradient():
+    layer = SpectralLinear(3, 2, init=None)
+    layer(torch.ones(1, 3)).sum().backward()
+    assert not layer.weight.grad.any()
 
 
 def test_it_is_no_one_lipschitz_map_and_certificates_do_not_say_so():

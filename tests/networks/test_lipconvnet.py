@@ -16,7 +16,7 @@ from lipexp.layers.base import FreeWeightModule, LipschitzConv2d
 from lipexp.layers.plumbing import Centre, FirstChannels, PixelUnshuffle, SumPool
 from lipexp.networks.blueprint import Blueprint
 from lipexp.networks.lipconvnet import lipconvnet
-from tests.strategies import exact_norm
+from tests.exact import exact_norm
 
 CIFAR = {"input_shape": (3, 32, 32), "classes": 10, "mean": (0.5, 0.4, 0.3)}
 PUBLISHED = {16: 1_572_288, 32: 6_283_136, 64: 25_120_512, 128: 100_457_984}
