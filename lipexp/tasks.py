@@ -16,7 +16,7 @@ TASKS = Registry(
             "lipexp.runs.probe_task:prepare",
             "forward and backward statistics of every layer at initialisation",
             # what is printed of a finished run
-            {"digest": "lipexp.runs.digest:digest"},
+            {"digest": "lipexp.runs.probe_digest:digest"},
         ),
         "train": Entry(
             "lipexp.runs.train_task:prepare",

@@ -7,6 +7,7 @@ from lipexp.cli.parser import Parser
 from lipexp.config import BIASES, choice_keys, choices, conf_folder
 from lipexp.data import DATASETS
 from lipexp.errors import UserError
+from lipexp.figures import FIGURES
 from lipexp.inits import INITS
 from lipexp.layers import LAYERS
 from lipexp.networks import NETWORKS
@@ -47,7 +48,7 @@ def _biases():
     return ((name, what[name]) for name in BIASES)
 
 
-# What can be listed: its plural, the key it is chosen by, and its lines.
+# What can be listed: its plural, the key it is chosen by (figures: a name), and its lines.
 SECTIONS = {
     "tasks": ("task", lambda: _of_registry(TASKS, "task")),
     "models": ("model", lambda: _of_registry(LAYERS, "model")),
@@ -60,6 +61,7 @@ SECTIONS = {
     "augmentations": ("task.augment", lambda: _of_registry(AUGMENTATIONS, None)),
     "datasets": ("dataset", _data_sets),
     "experiments": ("experiment", _experiments),
+    "figures": ("figure", lambda: _of_registry(FIGURES, None)),
 }
 
 
@@ -77,7 +79,8 @@ def main(argv: list[str]) -> int:
     names = [_section(what) for what in chosen] or list(SECTIONS)
     for position, name in enumerate(names):
         key, lines = SECTIONS[name]
-        print(("\n" if position else "") + f"{name} ({key}=...)")
+        chosen_by = f"lipexp figures {key.upper()}" if name == "figures" else f"{key}=..."
+        print(("\n" if position else "") + f"{name} ({chosen_by})")
         found = list(lines())
         width = max(16, *(len(choice) for choice, _ in found))
         for choice, description in found:
@@ -88,6 +91,6 @@ def main(argv: list[str]) -> int:
 def _section(what: str) -> str | None:
     """The section of a plural or of its key."""
     for name, (key, _) in SECTIONS.items():
-        if what in (name, key):
+        if what in (name, key, key.removeprefix("task.")):
             return name
     return None

@@ -55,8 +55,7 @@ def progress_bar(shown: bool) -> Iterator[Progress]:
             def __call__(self, done, total, note=""):
                 super().__call__(done, total)
                 if self.task is None:
-                    unit = "steps" if note else "layers"
-                    self.task = bars.add_task(unit, total=total, note=note)
+                    self.task = bars.add_task(self.unit, total=total, note=note)
                 bars.update(self.task, completed=done, note=note)
 
             def line(self, text):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+from lipexp.runs.aligned import Column, aligned, width
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,49 +17,23 @@ SHOWN_ROWS = 30
 PLAIN_WIDTH = 200  # letters of a line where there is no terminal to fit
 SHORTEST = 15  # letters to which a name may be cut before columns are left out
 HASH = 9  # letters that end a run's name and tell it from its like
-GAP = 2  # letters between two columns
 
 
 def text_table(table: pd.DataFrame, headings: Sequence[str], rest: str, keep: int) -> str:
     """Aligned columns, at most SHOWN_ROWS rows; the first ``keep`` columns at any width."""
     shown = table.head(SHOWN_ROWS)
     columns = [
-        _Column(heading, [_cell(value, key) for value in shown[key]], _is_number(shown[key].dtype))
+        Column(heading, [_cell(value, key) for value in shown[key]], _is_number(shown[key].dtype))
         for heading, key in zip(headings, shown, strict=True)
     ]
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else PLAIN_WIDTH
-    columns = _fitted(columns, width, min(keep, len(columns)))
-    lines = [_line(columns, [column.heading for column in columns]), "─" * _line_width(columns)]
-    lines += [_line(columns, [c.cells[row] for c in columns]) for row in range(len(shown))]
+    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else PLAIN_WIDTH
+    lines = aligned(_fitted(columns, room, min(keep, len(columns))))
     if len(table) > SHOWN_ROWS:
         lines.append(f"... {len(table) - SHOWN_ROWS} more in {rest}")
     return "\n".join(lines)
 
 
-@dataclass(frozen=True)
-class _Column:
-    heading: str
-    cells: list[str]
-    numeric: bool
-
-    @property
-    def width(self) -> int:
-        return max(map(len, [self.heading, *self.cells]))
-
-
-def _line_width(columns: Sequence[_Column]) -> int:
-    return sum(column.width for column in columns) + GAP * (len(columns) - 1)
-
-
-def _line(columns: Sequence[_Column], cells: Sequence[str]) -> str:
-    aligned = [
-        cell.rjust(column.width) if column.numeric else cell.ljust(column.width)
-        for column, cell in zip(columns, cells, strict=True)
-    ]
-    return (" " * GAP).join(aligned).rstrip()
-
-
-def _fitted(columns: list[_Column], width: int, keep: int) -> list[_Column]:
+def _fitted(columns: list[Column], letters: int, keep: int) -> list[Column]:
     """What a line has room for: the widest text is cut, and then the last columns are left out."""
     texts = [place for place in range(keep) if not columns[place].numeric]
     if not texts:
@@ -65,9 +41,9 @@ def _fitted(columns: list[_Column], width: int, keep: int) -> list[_Column]:
     place = max(texts, key=lambda place: columns[place].width)
     widest = columns[place]
     least = min(widest.width, max(len(widest.heading), SHORTEST))
-    while len(columns) > keep and _line_width(columns) - width > widest.width - least:
+    while len(columns) > keep and width(columns) - letters > widest.width - least:
         columns = columns[:-1]
-    room = max(widest.width - max(_line_width(columns) - width, 0), least)
+    room = max(widest.width - max(width(columns) - letters, 0), least)
     cut = replace(widest, cells=[shortened(cell, room) for cell in widest.cells])
     return [*columns[:place], cut, *columns[place + 1 :]]
 

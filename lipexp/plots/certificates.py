@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from lipexp.plots import eps as sizes
+from lipexp import rationals
 from lipexp.plots import style
 
 # A second curve can be told from the first where it lies so far above it and to its right.
@@ -19,7 +19,6 @@ ABOVE, BESIDE = 0.4, 0.004  # per cent of all images, share of the x axis
 MARGIN = 1.03  # where the x axis ends, relative to the last thing in it
 LEAST_BINS, MOST_BINS = 10, 60
 NARROWEST = 0.01  # share of the x axis, the least width of a bin
-PIXELS = "pixels in [0, 1]"
 
 
 @style.styled
@@ -27,8 +26,8 @@ def certified_accuracy(
     certificates: pd.DataFrame,
     eps: Sequence[str],
     title: str,
+    inputs: str,
     note: str = "",
-    inputs: str = PIXELS,
 ) -> Figure:
     """Share of all images, in per cent, that are correct with radius > eps, against eps (l2).
 
@@ -39,7 +38,7 @@ def certified_accuracy(
     """
     radii, images = _radii(certificates, "radius"), len(certificates)
     tight = _radii(certificates, "radius_tight") if "radius_tight" in certificates else radii
-    eps = sorted(eps, key=sizes.value)
+    eps = sorted(eps, key=rationals.value)
     end = _end(np.union1d(radii, tight), eps)
     gained = _share(tight, radii + BESIDE * end, images) - _share(radii, radii, images)
     tighter = gained.max(initial=0.0) >= ABOVE
@@ -58,11 +57,11 @@ def certified_accuracy(
     label = f"clean: {clean:.{decimals}f} %"
     axes.plot([0], [clean], marker=style.MARKERS[0], mec=style.BLUE, label=label, **look)
     for position, name in enumerate(eps):
-        limit, colour = sizes.limit(name), sizes.colour(position)
+        limit, colour = rationals.limit(name), style.eps_colour(position)
         share = _share(radii, np.array([limit]), images).item()
         axes.vlines(limit, 0, share, color=colour, lw=0.8, ls=":", zorder=1.8)
         marker = _EPS_MARKERS[position % len(_EPS_MARKERS)]
-        label = f"{sizes.in_words(name)}: {share:.{decimals}f} %"
+        label = f"{style.eps_label(name)}: {share:.{decimals}f} %"
         axes.plot([limit], [share], marker=marker, mec=colour, label=label, **look)
     axes.set(xlim=(0, end), ylim=(0, 100), ylabel="certified accuracy, %")
     axes.set_xlabel(f"perturbation ε, ℓ₂ over {inputs}")
@@ -75,8 +74,8 @@ def radius_histogram(
     certificates: pd.DataFrame,
     eps: Sequence[str],
     title: str,
+    inputs: str,
     note: str = "",
-    inputs: str = PIXELS,
 ) -> Figure:
     """Certified radii (l2) of the correctly classified images; each of ``eps`` is a line.
 
@@ -86,7 +85,7 @@ def radius_histogram(
     correct = _correct(certificates)
     radii = _radii(certificates, "radius")
     drawn = radii[np.isfinite(radii)]
-    eps = sorted(eps, key=sizes.value)
+    eps = sorted(eps, key=rationals.value)
     end = _end(drawn, eps)
     figure, axes = style.figure(title)
     label = f"correct, {drawn.size:,} image" + "s" * (drawn.size != 1)
@@ -94,8 +93,8 @@ def radius_histogram(
     counts, _ = np.histogram(drawn, edges)
     axes.stairs(counts, edges, fill=True, color=style.SKY, lw=0, label=label)
     for position, name in enumerate(eps):
-        look = {"color": sizes.colour(position), "lw": 1.2, "ls": _DASHES[position % len(_DASHES)]}
-        axes.axvline(sizes.limit(name), label=sizes.in_words(name), **look)
+        look = {"color": style.eps_colour(position), "ls": _DASHES[position % len(_DASHES)]}
+        axes.axvline(rationals.limit(name), lw=1.2, label=style.eps_label(name), **look)
     axes.set(xlim=(0, end), ylim=(0, 1.08 * max(counts.max(initial=0), 1)), ylabel="images")
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.set_xlabel(f"certified radius, ℓ₂ over {inputs}")
@@ -105,7 +104,7 @@ def radius_histogram(
         "of infinite radius": radii.size - drawn.size,
     }
     told = ", ".join(f"{count:,} {what}" for what, count in left_out.items() if count)
-    style.arrange(figure, "; ".join(part for part in (note, told and f"not drawn: {told}") if part))
+    style.arrange(figure, note, told and f"not drawn: {told}")
     return figure
 
 
@@ -115,8 +114,7 @@ _DASHES = ("-", "--", "-.", ":")
 
 def _correct(certificates: pd.DataFrame) -> np.ndarray:
     """The label alone has the highest score: a tie is no prediction, and NaN is none."""
-    right = certificates["prediction"] == certificates["label"]
-    return (right & (certificates["margin"] > 0)).to_numpy(dtype=bool)
+    return (certificates["margin"] > 0).to_numpy(dtype=bool)
 
 
 def _radii(certificates: pd.DataFrame, column: str) -> np.ndarray:
@@ -139,7 +137,7 @@ def _draw_steps(axes: Axes, radii: np.ndarray, images: int, end: float, **look) 
 
 def _end(radii: Sequence[float] | np.ndarray, eps: Sequence[str]) -> float:
     """Where the x axis ends: behind every finite radius and every eps."""
-    reach = [*np.ravel(radii), *map(sizes.limit, eps)]
+    reach = [*np.ravel(radii), *map(rationals.limit, eps)]
     return MARGIN * max((x for x in reach if np.isfinite(x) and x > 0), default=1.0)
 
 

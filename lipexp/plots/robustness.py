@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lipexp.plots import eps as sizes
+from lipexp import rationals
 from lipexp.plots import groups, style
 from lipexp.plots.panels import stacked
 
@@ -21,29 +21,27 @@ LEAST_SPAN = 1.0  # per cent; what differs by a tenth of it is noise
 @style.styled
 def robustness(
     runs: pd.DataFrame,
-    against: str | None = None,
     by: Sequence[str] = ("model", "init"),
-    title: str | None = None,
     note: str = "",
 ) -> Figure:
-    """A panel for test accuracy and one for each cra_<eps>, in per cent, against depth or width.
+    """A panel for test accuracy and one for each cra_<eps>, in per cent, against what varies.
 
-    ``runs`` has one row per trained run, ``by`` names columns of it; ``against`` is depth or width,
-    None the one that varies.  A marker is the mean over a group's runs, its bar one standard
-    deviation to each side where there are several.  Of many eps the ends and some between them are
-    drawn.  Raises ValueError where no run has a test accuracy.
+    ``runs`` has one row per trained run, ``by`` names columns of it; what varies is depth or width.
+    A marker is the mean over a group's runs, its bar one standard deviation to each side where
+    there are several.  Of many eps the ends and some between them are drawn.  Raises ValueError
+    where no run has a test accuracy.
     """
     runs = runs[runs["test_accuracy"].notna()]
     if runs.empty:
         raise ValueError("at least one run must have a test accuracy. Got none.")
-    against = against or groups.abscissa(runs)
+    against = groups.abscissa(runs)
     by = [key for key in by if key != against]
     numbers = runs.select_dtypes("number").dropna(axis="columns", how="all")
-    known = sizes.suffixes(numbers, "cra_")
+    known = rationals.suffixes(numbers, "cra_")
     places = np.linspace(0, len(known) - 1, min(len(known), MOST_EPS)).round().astype(int)
     metrics = {"test_accuracy": "clean, %"}
     metrics |= {f"cra_{known[place]}": f"CRA at {known[place]}, %" for place in places}
-    title = f"accuracy, clean and certified, against {against}" if title is None else title
+    title = f"accuracy, clean and certified, against {against}"
     figure, panels = stacked(title, [PANEL] * len(metrics))
     found = groups.split(runs, by)
     several = False
@@ -67,11 +65,12 @@ def robustness(
     groups.name_the_rest(panels[0], len(found))
     groups.scale(panels[-1], np.unique(runs[against].to_numpy(dtype=float)))
     panels[-1].set_xlabel(against)
-    told = [note] if note else []
-    if several:
-        told.append("bars: one standard deviation")
-    if len(known) > len(places):
-        told.append(f"{len(known) - len(places)} more ε not drawn")
-    style.arrange(figure, "; ".join(told))
+    undrawn = len(known) - len(places)
+    style.arrange(
+        figure,
+        note,
+        "bars: one standard deviation" if several else "",
+        f"{undrawn} more ε not drawn" if undrawn else "",
+    )
     figure.align_ylabels()
     return figure

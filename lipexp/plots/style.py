@@ -91,9 +91,10 @@ def panels(title: str, *, rows: int, columns: int, height: float) -> tuple[Figur
     return made, list(grid.flat)
 
 
-def arrange(figure: Figure, note: str = "") -> None:
+def arrange(figure: Figure, *notes: str) -> None:
     """Sets the margins, in inches, around axes that keep their height, and puts the legend of the
-    first axes between title and axes, where it covers no data; ``note`` in small under the title.
+    first axes between title and axes, where it covers no data; in small under the title those of
+    ``notes`` that are not empty.
     """
     axes = figure.axes[0]
     grid = axes.get_subplotspec().get_gridspec()
@@ -104,7 +105,7 @@ def arrange(figure: Figure, note: str = "") -> None:
     columns = 1 if max(map(len, entries), default=0) > LEGEND_LETTERS else 2
     rows = -(-len(entries) // columns)
     title = figure.get_suptitle()
-    note = textwrap.fill(note, NOTE_LETTERS)
+    note = textwrap.fill("; ".join(filter(None, notes)), NOTE_LETTERS)
     below = EDGE + TITLE_LINE * (title.count("\n") + 1 if title else 0)
     head = below + (NOTE_LINE * (note.count("\n") + 1) if note else 0)
     top = head + LEGEND_LINE * rows + 1.5 * GAP
@@ -134,6 +135,17 @@ def arrange(figure: Figure, note: str = "") -> None:
             borderpad=0.0,
             ncols=columns,
         )
+
+
+def eps_label(name: str) -> str:
+    """Of a perturbation size, a text such as "36/255", as it was asked for."""
+    return f"ε = {name}"
+
+
+def eps_colour(position: int) -> str:
+    """Of the eps at that position of an ascending list: the same one in every picture of a run."""
+    others = PALETTE[1:]  # the first is the clean accuracy's
+    return others[position % len(others)]
 
 
 def widen(axes: Axes, values: Iterable[np.ndarray], least: float = 0.5) -> None:

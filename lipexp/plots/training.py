@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from lipexp.plots import eps as sizes
+from lipexp import rationals
 from lipexp.plots import panels, style
 
 LOSS, ACCURACY, RATE, MOMENT = 0.9, 1.7, 0.32, 1.4  # inches, the heights of panels
@@ -40,15 +40,15 @@ def learning_curves(metrics: pd.DataFrame, title: str, note: str = "") -> Figure
     learning = {"ls": "--", "mfc": "white"}
     losses = _draw(loss, metrics, "train_loss", color=style.BLACK, label="training", **learning)
     _scale_loss(loss, losses)
-    names = sizes.suffixes(metrics, "estimated_cra_")
+    names = rationals.suffixes(metrics, "estimated_cra_")
     reach = [_draw(accuracy, metrics, "train_accuracy", 100, color=style.BLUE, **learning)]
     ends = {}
     for split, clean, cra, dashes in SPLITS:
-        columns = {"clean": clean} | {sizes.in_words(name): cra + name for name in names}
+        columns = {"clean": clean} | {style.eps_label(name): cra + name for name in names}
         for position, (label, column) in enumerate(columns.items()):
             if column not in metrics:
                 continue
-            colour = sizes.colour(position - 1) if position else style.BLUE
+            colour = style.eps_colour(position - 1) if position else style.BLUE
             values = _draw(accuracy, metrics, column, 100, color=colour, ls=dashes)
             reach.append(values)
             if values.size:
@@ -64,10 +64,8 @@ def learning_curves(metrics: pd.DataFrame, title: str, note: str = "") -> Figure
     for axes, label in ((loss, "loss"), (accuracy, "accuracy, %"), (rate, "lr")):
         axes.set_ylabel(label)
     _scale_epochs(rate, metrics["epoch"].to_numpy(dtype=float))
-    if names:
-        told = "at ε: certified accuracy as estimated while training"
-        note = f"{note}; {told}" if note else told
-    style.arrange(figure, note)
+    told = "at ε: certified accuracy as estimated while training" if names else ""
+    style.arrange(figure, note, told)
     figure.align_ylabels()
     panels.label_ends(accuracy, ends)
     return figure
@@ -108,9 +106,7 @@ def layers_over_training(layers: pd.DataFrame, title: str, note: str = "") -> Fi
     style.whole_numbers(both[1])
     if (layers["name"] == "head").any():
         both[0].plot([], [], "D", mfc="white", mec=colours[-1], ms=3.5, label="head")
-    if dead:
-        note = f"{note}; gaps: exactly 0" if note else "gaps: exactly 0"
-    style.arrange(figure, note)
+    style.arrange(figure, note, "gaps: exactly 0" if dead else "")
     figure.align_ylabels()
     return figure
 

@@ -208,10 +208,6 @@ def _histogram(row: int, full: Tensor, size: np.ndarray, bins: int = 121) -> His
     return Histogram(row, edges, np.histogram(values, edges)[0])
 
 
-def _path(network: Network, module: nn.Module) -> str:
-    return next(path for path, each in network.named_modules() if each is module)
-
-
 def _entering_cotangent(kind: str, z: Tensor, generators) -> Cotangent:
     """The chosen cotangent at z (R, inputs, *shape), with second moment 1."""
     if kind == "ones":
@@ -291,5 +287,5 @@ def probe(
     paths = ["input", *(stack[0].path for stack in run.stacks)]
     if has_head:
         layers.append([network.head_layer for network in networks])
-        paths.append(_path(networks[0], networks[0].head_layer))
+        paths.append("head")
     return Statistics(columns.arrays, layers, paths, run.histograms)

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from lipexp.errors import UserError
+from lipexp.rationals import suffixes
 from lipexp.registry import nearest
 from lipexp.runs.reading import DONE, FILES, LEADING, Run, is_setting, read
 
@@ -100,8 +101,6 @@ def accuracies(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     (table, the columns that name a group); the deviation of a metric is in ``<metric>_sd``.  What
     not all n runs of a group have is missing.
     """
-    from lipexp.plots.eps import suffixes
-
     by = list(dict.fromkeys(["model", "depth", "init", *varying(runs)]))
     known = runs.select_dtypes("number").dropna(axis="columns", how="all")
     groups = runs.groupby(by, dropna=False)

@@ -2,43 +2,42 @@
 
 from __future__ import annotations
 
+from io import StringIO
 from pathlib import Path
 
 import pandas as pd
 
-from lipexp.files import write_text
+from lipexp.files import write_table
 
 
 class EpochTable:
     """A CSV file whose rows carry their epoch; it is whole after every ``add``.
 
-    Rows of epochs beyond ``epoch`` are dropped at the start: what was written behind the last
-    checkpoint is written again.  Rows are kept as text, so that they stay what they were to the
-    last digit; a line that is cut off, or another header, is dropped with all that follow.
+    ``resumed``: the epochs that are done, of a training that goes on: what was written of later
+    ones, behind the last checkpoint, is dropped, as is all that stands there when it begins anew
+    (0).  Cells are kept as text, so that they stay what they were to the last digit; where columns
+    differ (other eps than before), what a row lacks is empty.
     """
 
-    def __init__(self, path: Path, *, epoch: int):
+    def __init__(self, path: Path, *, resumed: int):
         self._path = path
-        self._header, self._lines = "", list[str]()
-        try:
-            text = path.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            return
-        lines = text.splitlines(keepends=True)
-        if not lines or epoch < 0 or "epoch" not in lines[0].strip().split(","):
-            return
-        self._header, place = lines[0], lines[0].strip().split(",").index("epoch")
-        for line in lines[1:]:
-            cell = line.split(",")[place] if line.endswith("\n") else ""
-            if not cell.isdigit():
-                break
-            if int(cell) <= epoch:
-                self._lines.append(line)
+        self._rows = pd.DataFrame()
+        if resumed:
+            self._rows = _text_table(path, last=resumed)
 
     def add(self, rows: pd.DataFrame) -> None:
         """Writes these rows behind the others.  NaN is empty."""
-        text = rows.to_csv(index=False, lineterminator="\n")
-        self._header, _, body = text.partition("\n")
-        self._header += "\n"
-        self._lines += body.splitlines(keepends=True)
-        write_text(self._header + "".join(self._lines), self._path)
+        text = StringIO(rows.to_csv(index=False))
+        added = pd.read_csv(text, dtype=str, keep_default_na=False)
+        columns = dict.fromkeys([*added.columns, *self._rows.columns])
+        self._rows = pd.concat([self._rows, added], ignore_index=True)[list(columns)]
+        write_table(self._rows, self._path)
+
+
+def _text_table(path: Path, last: int) -> pd.DataFrame:
+    """The rows of epochs up to ``last``; none where there is no such table."""
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        return table[pd.to_numeric(table["epoch"]) <= last]
+    except (OSError, ValueError, KeyError):
+        return pd.DataFrame()

@@ -15,9 +15,9 @@ from lipexp.config import Request, flatten, typed
 from lipexp.errors import RunError, UserError
 from lipexp.files import write_json, write_table, write_text
 from lipexp.registry import resolve
-from lipexp.runs.digest import read_summary
 from lipexp.runs.job import CHECKPOINT, Job, Progress, Result, Silent
 from lipexp.runs.outcome import Outcome
+from lipexp.runs.summary import read_summary
 from lipexp.tasks import TASKS
 
 
@@ -60,6 +60,7 @@ def _if_done(request: Request) -> Outcome | None:
 
 def _run(job: Job, request: Request, progress: Progress) -> Outcome:
     folder = request.folder
+    progress.unit = job.unit
     try:
         result = job.run(folder, progress)
         _write(result, folder)

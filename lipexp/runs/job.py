@@ -14,7 +14,9 @@ CHECKPOINT = "checkpoint.safetensors"  # a folder with one is kept when its run 
 
 
 class Progress(Protocol):
-    """Who is told how far a run is."""
+    """Who is told how far a run is, in units such as layers or steps."""
+
+    unit: str
 
     def __call__(self, done: int, total: int, note: str = "") -> None:
         """``note``: what there is to say beside the numbers, at this moment."""
@@ -25,6 +27,8 @@ class Progress(Protocol):
 
 class Silent:
     """Nobody is told."""
+
+    unit = ""
 
     def __call__(self, done: int, total: int, note: str = "") -> None:
         pass

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 import yaml
 from torch import nn
 
@@ -35,6 +34,6 @@ def load(run: str | Path) -> nn.Module:
     path = folder / CHECKPOINT
     if not path.exists():
         raise UserError(f"{folder} has no {CHECKPOINT}: only a training has a network to load")
-    network = build(request, dtype=getattr(torch, request.dtype))
+    network = build(request)
     load_network(path, network)
     return network.eval()

@@ -56,7 +56,17 @@ def check_plan(request: Request) -> None:
     try_plugins(plan)
 
 
-def build(request: Request, *, replicate: int = 0, dtype: torch.dtype) -> nn.Module:
-    """The network with the weights of the request's seed and a replicate."""
-    make = NETWORKS[request.network["name"]]
+def convolves(request: Request) -> bool:
+    """Whether the network's signals are images."""
+    return NETWORKS.fact(request.network["name"], "pixels") is not None
+
+
+def entries_of_a_signal(request: Request) -> int:
+    """How many numbers a hidden layer's signal has, of one input."""
+    return request.width * (NETWORKS.fact(request.network["name"], "pixels") or 1)
+
+
+def build(request: Request, *, replicate: int = 0) -> nn.Module:
+    """The network, of the request's dtype, with the weights of its seed and a replicate."""
+    make, dtype = NETWORKS[request.network["name"]], getattr(torch, request.dtype)
     return make(blueprint(request), seed=request.seed, replicate=replicate, dtype=dtype)

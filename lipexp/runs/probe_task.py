@@ -15,13 +15,13 @@ from lipexp import data
 from lipexp.config import Request
 from lipexp.probing.probe import Statistics, probe
 from lipexp.runs.device import choose_device, device_name, threads_for
-from lipexp.runs.digest import plural
 from lipexp.runs.headlines import rates, warning
 from lipexp.runs.job import Progress, Result
 from lipexp.runs.layer_table import layer_table
-from lipexp.runs.plan import build, check_plan, describe
+from lipexp.runs.plan import build, check_plan, describe, entries_of_a_signal
 from lipexp.runs.provenance import provenance
 from lipexp.runs.size import check_size
+from lipexp.runs.summary import plural
 from lipexp.streams import stream
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class ProbeJob:
 
     def run(self, folder: Path, progress: Progress) -> Result:
         request, began = self.request, time.perf_counter()
-        with threads_for(request.replicates * request.batch * request.width):
+        with threads_for(request.replicates * request.batch * entries_of_a_signal(request)):
             statistics = self._measure(progress)
             table, law = layer_table(statistics, request, cotangent=request.task["cotangent"])
             summary: dict[str, Any] = {
@@ -74,7 +74,7 @@ class ProbeJob:
         request, dtype = self.request, getattr(torch, self.request.dtype)
         replicates = range(request.replicates)
         return probe(
-            [build(request, replicate=r, dtype=dtype).to(self.device).eval() for r in replicates],
+            [build(request, replicate=r).to(self.device).eval() for r in replicates],
             torch.from_numpy(self.inputs).to(self.device, dtype),
             cotangent=request.task["cotangent"],
             generators=[stream(request.seed, "cotangent", r) for r in replicates],

@@ -131,7 +131,8 @@ def _layers(path: Path) -> pd.DataFrame | None:
 def _epochs_done(path: Path, *, under_way: bool) -> int | None:
     """The last epoch of a training's table; None where there is no table.
 
-    Lines are appended one at a time: of a run under way the last one may not be whole yet.
+    The file is rewritten as a whole after every epoch; half a line comes only from outside, such as
+    a copy that was cut off, and of a run under way it is not counted.
     """
     try:
         *lines, rest = path.read_bytes().decode().split("\n")

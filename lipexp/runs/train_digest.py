@@ -7,28 +7,31 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lipexp.config import Request
-from lipexp.rationals import next_above, parse_eps
-from lipexp.runs.digest import data_name, plural, read_summary, shown_layers
+from lipexp.rationals import limit
+from lipexp.runs.aligned import Column, aligned
+from lipexp.runs.summary import data_name, measured_over, plural, read_summary, round_numbers
 
 
-def shares(path: Path, eps: Sequence[str], column: str = "radius") -> dict[str, float]:
-    """Certified robust accuracy at any radii, of the radii that stand in certificates.csv."""
-    limits = {name: next_above(parse_eps(name)[1]) for name in eps}
+def shares(path: Path, eps: Sequence[str]) -> dict[str, float]:
+    """Certified robust accuracy at any radii, of the radii that stand in certificates.csv.
+
+    A radius is 0 where the label's score is not the highest.
+    """
+    limits = {name: limit(name) for name in eps}
     counts, total = dict.fromkeys(limits, 0), 0
     with path.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             total += 1
-            if row["label"] == row["prediction"]:
-                radius = float(row[column])
-                for name, limit in limits.items():
-                    counts[name] += radius > limit
+            radius = float(row["radius"])
+            for name, least in limits.items():
+                counts[name] += radius > least
     return {name: count / total for name, count in counts.items()}
 
 
 def _epochs_table(path: Path) -> list[str]:
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    shown = set(shown_layers(len(rows)))
+    shown = set(round_numbers(len(rows)))
     cra = [key for key in rows[0] if key.startswith("estimated_cra_")]
     names = [f"CRA@{key.removeprefix('estimated_cra_')}" for key in cra]
     heads = ["epoch", "loss", "train %", "test %", *(f"~{name} %" for name in names), "images/s"]
@@ -42,12 +45,8 @@ def _epochs_table(path: Path) -> list[str]:
         for row in rows
         if int(row["epoch"]) in shown
     ]
-    widths = [max(map(len, column)) for column in zip(heads, *body, strict=True)]
-    lines = [heads, ["-" * width for width in widths], *body]
-    return [
-        "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
-        for line in lines
-    ]
+    columns = zip(heads, zip(*body, strict=True), strict=True)
+    return aligned([Column(heading, list(cells)) for heading, cells in columns])
 
 
 def _excess(bound: float) -> str:
@@ -78,8 +77,9 @@ def digest(request: Request, *, notes: Sequence[str] = ()) -> str:
         f"{summary['test_images']:,} test images, K <= {_excess(summary['lipschitz_upper_bound'])},"
         f" accuracy {100 * summary['test_accuracy']:.2f} %{cra}",
         f"largest slack {summary['largest_slack']:.1e}, "
-        f"{plural(summary['inside_slack'], 'image')} inside it; "
-        f"median radius {summary['median_radius'] or 0:.4g} (l2, pixels in [0, 1])",
+        f"{plural(summary['points_inside_slack'], 'image')} inside it; "
+        f"median radius {summary['median_radius'] or 0:.4g} "
+        f"(l2, {measured_over(summary['dataset'])})",
         *notes,
     ]
     if summary.get("warning"):

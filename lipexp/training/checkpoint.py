@@ -38,7 +38,7 @@ def save(path: Path, training: Training, identity: Mapping[str, Any]) -> None:
         raise ValueError(f"step {training.step} is not at the end of an epoch")
     tensors = {**_network_tensors(training.network), **_optimizer_tensors(training)}
     about = {
-        "version": __version__,
+        **circumstances(),
         "epoch": training.epoch,
         "step": training.step,
         "tensors": len(tensors),
@@ -46,15 +46,22 @@ def save(path: Path, training: Training, identity: Mapping[str, Any]) -> None:
     }
     # One entry: safetensors writes several in random order, and equal trainings have equal files.
     metadata = {KIND: _canonical(about)}
-    stored = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
+    stored = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
     write_bytes(to_bytes(stored, metadata), path)
 
 
-def load(path: Path, training: Training, identity: Mapping[str, Any]) -> None:
+def circumstances() -> dict[str, Any]:
+    """What the last digits may depend on beside the request, on one device."""
+    versions = {"version": __version__, "torch": torch.__version__}
+    return {**versions, "threads": torch.get_num_threads()}
+
+
+def load(path: Path, training: Training, identity: Mapping[str, Any]) -> list[str]:
     """Puts a training where it was when it was saved, to the bit.
 
-    Raises UserError, with ``training`` as it was, for a file that cannot be read, is no checkpoint,
-    or is of another identity or network.
+    Returns which `circumstances` are others now: the rest may then differ in last digits.  Raises
+    UserError, with ``training`` as it was, for a file that cannot be read, is no checkpoint, or is
+    of another identity or network.
     """
     stored = _read(path)
     _check_identity(path, stored.identity, identity)
@@ -67,13 +74,13 @@ def load(path: Path, training: Training, identity: Mapping[str, Any]) -> None:
     groups = training.optimizer.state_dict()["param_groups"]
     training.optimizer.load_state_dict({"state": state, "param_groups": groups})
     training.epoch, training.step = stored.epoch, stored.step
+    was = stored.circumstances
+    return [f"{k} was {was.get(k)}, is {v}" for k, v in circumstances().items() if was.get(k) != v]
 
 
-def peek(path: Path, identity: Mapping[str, Any]) -> int:
-    """The epoch of a checkpoint.  Raises UserError for one that ``load`` would not take."""
-    stored = _read(path)
-    _check_identity(path, stored.identity, identity)
-    return stored.epoch
+def check(path: Path, identity: Mapping[str, Any]) -> None:
+    """Raises UserError for a file that is no whole checkpoint of that identity; reads its head."""
+    _check_identity(path, _read(path, tensors=False).identity, identity)
 
 
 def load_network(path: Path, network: nn.Module) -> None:
@@ -93,13 +100,14 @@ class _Stored:
     epoch: int
     step: int
     identity: dict[str, Any]
+    circumstances: dict[str, Any]
     tensors: dict[str, Tensor]
 
     def below(self, prefix: str) -> dict[str, Tensor]:
         return {n.removeprefix(prefix): t for n, t in self.tensors.items() if n.startswith(prefix)}
 
 
-def _read(path: Path) -> _Stored:
+def _read(path: Path, *, tensors: bool = True) -> _Stored:
     try:
         path.open("rb").close()  # its error has words; that of safetensors repeats the path
         with safe_open(path, framework="pt") as file:
@@ -107,11 +115,14 @@ def _read(path: Path) -> _Stored:
             if KIND not in metadata:
                 raise _unusable(path, "is not a checkpoint of lipexp")
             about = json.loads(metadata[KIND])
-            # Clones: the file is mapped, and its tensors lie on no particular boundary.
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-            if len(tensors) != about["tensors"]:
+            names = list(file.keys())
+            if len(names) != about["tensors"]:
                 raise _unusable(path, "is damaged: it lacks tensors or has others")
-        return _Stored(int(about["epoch"]), int(about["step"]), dict(about["identity"]), tensors)
+            # Clones: the file is mapped, and its tensors lie on no particular boundary.
+            found = {name: file.get_tensor(name).clone() for name in names if tensors}
+        identity = dict(about["identity"])
+        made = {key: about.get(key) for key in circumstances()}
+        return _Stored(int(about["epoch"]), int(about["step"]), identity, made, found)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
@@ -185,6 +196,8 @@ def _optimizer_state(
         shape = torch.Size() if key == "step" else parameters[int(number)].shape
         if tensor.shape != shape:
             raise _unusable(path, f"is of another optimiser: {name} is {_kind(tensor)}")
+        if key != "step":  # in the parameter's memory layout, which fused optimisers walk
+            tensor = torch.empty_like(parameters[int(number)], dtype=tensor.dtype).copy_(tensor)
         state.setdefault(int(number), {})[key] = tensor
     for number, entries in state.items():
         for key in sorted(keys - set(entries)):

@@ -22,8 +22,8 @@ from lipexp.training.losses import offset_cross_entropy
 from lipexp.training.optimizers import make_optimizer
 from lipexp.training.recipe import Recipe
 
-# (steps done, steps in all, loss of the latest step or None): of the whole training
-Progress = Callable[[int, int, float | None], None]
+# (steps done, steps in all, loss of the latest step): of the whole training
+Progress = Callable[[int, int, float], None]
 
 CHECK_EVERY = 50  # steps between looks at the losses: a look waits for the device
 REPORT_EVERY = 0.2  # seconds
@@ -188,28 +188,23 @@ def evaluate(
     constants: Tensor,
     eps: Sequence[tuple[str, Fraction]],
     batch: int,
-    dtype: torch.dtype,
 ) -> Evaluation:
-    """Accuracy and estimated certified robust accuracy, in evaluation mode.
+    """Accuracy and estimated certified robust accuracy of a network in evaluation mode.
 
     ``constants``: Lipschitz constants of the differences of two scores, (classes, classes);
     ``eps``: l2 radii with their names.  Counted is where every margin is > 0, and > constant eps; a
     tie or a NaN never is.  An estimate: in the given precision, its rounding not paid for.
     """
+    dtype = next((p.dtype for p in network.parameters()), examples.inputs.dtype)
     radii = torch.tensor([float(radius) for _, radius in eps], dtype=torch.float64)
     needed = (constants[..., None].cpu() * radii).to(examples.device, dtype)
     counts = torch.zeros(1 + len(eps), dtype=torch.int64, device=examples.device)
-    training = network.training
-    network.eval()
-    try:
-        for start in range(0, len(examples), batch):
-            inputs, labels = examples.batch(slice(start, start + batch), dtype)
-            scores = network(inputs)
-            margin = margins(scores, labels)
-            right = (margin > 0).all(1) & torch.isfinite(scores).all(1)
-            robust = (margin[..., None] > needed[labels]).all(1) & right[:, None]
-            counts += torch.cat([right[:, None], robust], 1).sum(0)
-    finally:
-        network.train(training)
+    for start in range(0, len(examples), batch):
+        inputs, labels = examples.batch(slice(start, start + batch), dtype)
+        scores = network(inputs)
+        margin = margins(scores, labels)
+        right = (margin > 0).all(1) & torch.isfinite(scores).all(1)
+        robust = (margin[..., None] > needed[labels]).all(1) & right[:, None]
+        counts += torch.cat([right[:, None], robust], 1).sum(0)
     accuracy, *shares = (counts.double() / len(examples)).tolist()
     return Evaluation(accuracy, dict(zip((name for name, _ in eps), shares, strict=True)))

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data_fakes import idx, md5, put, write_covertype
 
 from lipexp.data import CIFAR10_FILES, MNIST_FILES, cifar10, covertype, mnist
+from tests.data.data_fakes import idx, md5, put, write_covertype
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data_fakes import idx, put, write_covertype
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import fetch_covtype, load_digits
@@ -22,6 +21,7 @@ from lipexp.data import DATASETS, data_folder, digits, draw_inputs, gaussian_inp
 from lipexp.data.dataset import stratified_split
 from lipexp.errors import UserError
 from lipexp.streams import stream
+from tests.data.data_fakes import idx, put, write_covertype
 
 FAKES = ["mnist", "cifar10", "covertype"]
 

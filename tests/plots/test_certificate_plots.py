@@ -64,7 +64,7 @@ def height(figure, eps):
 @example([0.30000000000000004], 0, ["0.3"])
 @example([0.1], 1, ["0.1", "1/10"])
 def test_the_curve_and_its_marks_count_images_exactly_as_rationals(radii, wrong, eps):
-    figure = plots.certified_accuracy(table(radii, wrong=wrong), eps, "t")
+    figure = plots.certified_accuracy(table(radii, wrong=wrong), eps, "t", "pixels")
     images = max(len(radii) + wrong, 1)
     for place in [0.0, *radii, *(np.nextafter(r, 0) for r in radii if r), 0.2, 0.7]:
         beyond = sum(Fraction(radius) > Fraction(place) for radius in radii)
@@ -80,13 +80,13 @@ def test_the_curve_and_its_marks_count_images_exactly_as_rationals(radii, wrong,
 
 
 def test_the_curve_is_made_of_steps():
-    figure = plots.certified_accuracy(table([0.5, 1.0]), [], "t")
+    figure = plots.certified_accuracy(table([0.5, 1.0]), [], "t", "pixels")
     (line,) = [line for line in figure.axes[0].get_lines() if "certified" in line.get_label()]
     assert line.get_drawstyle() == "steps-post"
 
 
 def test_a_radius_of_exactly_eps_is_not_certified():
-    figure = plots.certified_accuracy(table([0.5, 0.5, 1.0, 1.0]), ["0.5", "1/2"], "t")
+    figure = plots.certified_accuracy(table([0.5, 0.5, 1.0, 1.0]), ["0.5", "1/2"], "t", "pixels")
     assert lines(figure)["ε = 0.5: 50.0 %"][1].tolist() == [50]
     assert lines(figure)["ε = 1/2: 50.0 %"][1].tolist() == [50]
     assert height(figure, 0.5) == 50
@@ -97,21 +97,21 @@ def test_ties_and_nan_are_never_correct_and_misclassified_ones_have_no_radius():
     frame = table([0.5, 0.7, 0.9, 1.1])
     frame.loc[0, "margin"] = 0.0
     frame.loc[1, "margin"] = np.nan
-    frame.loc[2, "prediction"] = 5  # whatever its radius says
-    figure = plots.certified_accuracy(frame, [], "t")
+    frame.loc[2, ["prediction", "margin"]] = 5, -1e-9  # whatever its radius says
+    figure = plots.certified_accuracy(frame, [], "t", "pixels")
     assert lines(figure)["clean: 25.0 %"].T.tolist() == [[0, 25]]
     assert height(figure, 0) == 25
 
 
 def test_clean_accuracy_stands_at_zero_above_images_of_radius_zero():
-    figure = plots.certified_accuracy(table([0.0, 0.0, 1.0], wrong=1), [], "t")
+    figure = plots.certified_accuracy(table([0.0, 0.0, 1.0], wrong=1), [], "t", "pixels")
     assert lines(figure)["clean: 75.0 %"].T.tolist() == [[0, 75]]
     assert height(figure, 0) == 25
 
 
 @pytest.mark.parametrize(("images", "label"), [(3, "33.3 %"), (1000, "0.1 %"), (1001, "0.10 %")])
 def test_shares_have_the_decimals_that_tell_images_apart(images, label):
-    figure = plots.certified_accuracy(table([1.0], wrong=images - 1), ["0.5"], "t")
+    figure = plots.certified_accuracy(table([1.0], wrong=images - 1), ["0.5"], "t", "pixels")
     assert f"ε = 0.5: {label}" in lines(figure)
 
 
@@ -121,7 +121,7 @@ def test_shares_have_the_decimals_that_tell_images_apart(images, label):
 )
 def test_tighter_radii_are_drawn_thin_where_they_can_be_told_apart(tight, count, drawn):
     radii = np.linspace(1, 0.01, count)
-    figure = plots.certified_accuracy(table(radii, tight=tight), ["0.5"], "t")
+    figure = plots.certified_accuracy(table(radii, tight=tight), ["0.5"], "t", "pixels")
     found = {line.get_label(): line for line in figure.axes[0].get_lines()}
     tighter = [line for label, line in found.items() if "clamped" in label]
     assert len(tighter) == drawn
@@ -133,12 +133,12 @@ def test_tighter_radii_are_drawn_thin_where_they_can_be_told_apart(tight, count,
 
 
 def test_a_table_without_tight_radii_has_one_curve():
-    figure = plots.certified_accuracy(table([1.0]).drop(columns="radius_tight"), [], "t")
+    figure = plots.certified_accuracy(table([1.0]).drop(columns="radius_tight"), [], "t", "pixels")
     assert len(lines(figure)) == 2
 
 
 def test_infinite_radii_are_certified_as_far_as_the_axis_goes(tmp_path):
-    figure = plots.certified_accuracy(table([np.inf, 0.5], wrong=2), ["2"], "t")
+    figure = plots.certified_accuracy(table([np.inf, 0.5], wrong=2), ["2"], "t", "pixels")
     x, y = curve(figure)
     assert y.tolist() == [50, 25, 25]
     assert x[-1] == figure.axes[0].get_xlim()[1] > 2
@@ -148,7 +148,7 @@ def test_infinite_radii_are_certified_as_far_as_the_axis_goes(tmp_path):
 def test_eps_are_told_from_small_to_large_with_their_colours_in_both_pictures():
     eps = ("1", "36/255", "108/255", "72/255")
     for plot in (plots.certified_accuracy, plots.radius_histogram):
-        figure = plot(table(np.linspace(0.01, 2, 50)), eps, "t")
+        figure = plot(table(np.linspace(0.01, 2, 50)), eps, "t", "pixels")
         found = [line for line in figure.axes[0].get_lines() if line.get_label().startswith("ε")]
         names = [line.get_label().partition(":")[0] for line in found]
         assert names == ["ε = 36/255", "ε = 72/255", "ε = 108/255", "ε = 1"]
@@ -160,7 +160,7 @@ def test_eps_are_told_from_small_to_large_with_their_colours_in_both_pictures():
 
 def test_the_histogram_is_of_correct_images_with_a_finite_radius_above_zero():
     radii = [0.1, 0.2, 0.2, 0.95, 1.0, 0.0, 0.0, np.inf]
-    figure = plots.radius_histogram(table(radii, wrong=3), ["0.3"], "t", "a note")
+    figure = plots.radius_histogram(table(radii, wrong=3), ["0.3"], "t", "pixels", "a note")
     counts, edges, _ = figure.axes[0].patches[0].get_data()
     assert edges[0] == 0
     assert edges[-1] == 1.0
@@ -172,20 +172,20 @@ def test_the_histogram_is_of_correct_images_with_a_finite_radius_above_zero():
 
 
 def test_a_histogram_that_leaves_nothing_out_has_its_note_alone():
-    figure = plots.radius_histogram(table([0.1, 0.2]), [], "t", "a note")
+    figure = plots.radius_histogram(table([0.1, 0.2]), [], "t", "pixels", "a note")
     assert notes(figure) == "a note"
-    assert notes(plots.radius_histogram(table([0.1]), [], "t")) == ""
+    assert notes(plots.radius_histogram(table([0.1]), [], "t", "pixels")) == ""
 
 
 def test_radii_far_below_eps_are_a_bar_that_can_be_seen():
-    figure = plots.radius_histogram(table([0.001, 0.002, 0.0116]), ["1.58"], "t")
+    figure = plots.radius_histogram(table([0.001, 0.002, 0.0116]), ["1.58"], "t", "pixels")
     counts, edges, _ = figure.axes[0].patches[0].get_data()
     assert counts.sum() == 3
     assert edges[1] - edges[0] >= 0.007 * figure.axes[0].get_xlim()[1]
 
 
 def test_the_lines_of_a_histogram_stand_at_their_eps():
-    figure = plots.radius_histogram(table([0.1, 0.2]), ["0.3", "36/255"], "t")
+    figure = plots.radius_histogram(table([0.1, 0.2]), ["0.3", "36/255"], "t", "pixels")
     assert lines(figure)["ε = 0.3"][0] == pytest.approx([0.3, 0.3])
     assert lines(figure)["ε = 36/255"][0] == pytest.approx([36 / 255] * 2)
     assert figure.axes[0].get_xlim()[1] > 0.3
@@ -217,6 +217,5 @@ def test_few_and_odd_radii_are_drawn_inside_the_figure(plot, frame, eps, tmp_pat
 
 def test_inputs_that_are_no_pixels_are_called_what_they_are():
     for plot in (plots.certified_accuracy, plots.radius_histogram):
-        assert "pixels in [0, 1]" in plot(table([1.0]), [], "t").axes[0].get_xlabel()
         label = plot(table([1.0]), [], "t", inputs="54 features").axes[0].get_xlabel()
         assert "ℓ₂ over 54 features" in label

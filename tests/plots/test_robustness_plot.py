@@ -94,6 +94,17 @@ def test_a_group_without_an_eps_is_left_out_of_that_panel_alone():
     assert all(panel.items() <= first.items() for panel in others)
 
 
+def test_a_group_without_an_eps_leaves_no_empty_line_in_that_panel():
+    table = runs()
+    table.loc[table["model"] == "sll", "cra_1.58"] = np.nan
+    clean, _, largest = (
+        [line.get_label() for line in axes.get_lines() if not line.get_label().startswith("_")]
+        for axes in robustness.robustness(table).axes
+    )
+    assert clean == ["aol, orthogonal, n = 2 seeds", "sll, orthogonal, n = 2 seeds"]
+    assert largest == clean[:1]
+
+
 def test_of_many_eps_both_ends_are_drawn_and_the_note_counts_the_rest():
     names = [f"{n}/255" for n in (9, 18, 27, 36, 45, 54, 63)]
     figure = robustness.robustness(runs(eps=names))

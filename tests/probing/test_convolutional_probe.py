@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from plain_float64 import climbed, gaussian_cotangent, generators, plain, plain_loss
 from torch import nn
 
 from lipexp.activations import ACTIVATIONS
@@ -26,6 +25,7 @@ from lipexp.probing.probe import probe
 from lipexp.probing.signal import Plain
 from lipexp.probing.steps import make_step
 from lipexp.streams import stream
+from tests.probing.plain_float64 import climbed, gaussian_cotangent, generators, plain, plain_loss
 
 LABELS = torch.tensor([0, 2, 1])
 BLOCKS = 5
@@ -71,7 +71,7 @@ def test_loss_enters_through_the_first_features_of_the_head(model, bias):
     (network,) = networks(model=model, bias=bias, classes=3)
     statistics = probe([network], images(), cotangent="loss", labels=LABELS)
     assert_columns(statistics.columns, plain_loss(network, images(), LABELS), atol=1e-9)
-    assert statistics.paths[-2:] == ["body.layer5", "head.0"]
+    assert statistics.paths[-2:] == ["body.layer5", "head"]
     assert statistics.layers[-1] == [network.head_layer]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from plain_float64 import gaussian_cotangent, generators, plain, plain_loss
 
 from lipexp.activations import ACTIVATIONS
 from lipexp.errors import UserError
@@ -18,6 +17,7 @@ from lipexp.probing.probe import probe
 from lipexp.probing.signal import Plain
 from lipexp.probing.steps import make_step
 from lipexp.streams import stream
+from tests.probing.plain_float64 import gaussian_cotangent, generators, plain, plain_loss
 
 HOMOGENEOUS = ("relu", "leaky_relu", "abs", "maxmin", "identity")
 

@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 import yaml
 from filelock import FileLock
-from run_fakes import METRIC, configuration, layers_text, make_run
 
 from lipexp.cli import text_table
 from lipexp.cli.collect import main
 from lipexp.errors import UserError
 from lipexp.runs.collect import collect, group, pooled, varying
+from tests.runs.run_fakes import METRIC, configuration, layers_text, make_run
 
 WAYS = ("forward", "backward")
 TRACE = "Traceback (most recent call last):\n  ...\nZeroDivisionError: division by zero\n"

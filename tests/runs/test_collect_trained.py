@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from filelock import FileLock
-from run_fakes import METRIC, make_run, make_training, metrics_text
 
 from lipexp.cli.collect import main
 from lipexp.errors import UserError
 from lipexp.runs.collect import accuracies, collect, group, trained
+from tests.runs.run_fakes import METRIC, make_run, make_training, metrics_text
 
 ORTHOGONAL = {"name": "orthogonal"}
 

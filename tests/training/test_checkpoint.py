@@ -11,12 +11,20 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from small_training import image_examples, same, small_network, small_training, state_of
 
 from lipexp.errors import UserError
 from lipexp.layers import LAYERS
+from lipexp.networks.blueprint import Blueprint
+from lipexp.networks.lipconvnet import lipconvnet
 from lipexp.training import AUGMENTATIONS, OPTIMIZERS
 from lipexp.training.checkpoint import KIND, load, load_network, save
+from tests.training.small_training import (
+    image_examples,
+    same,
+    small_network,
+    small_training,
+    state_of,
+)
 
 IDENTITY = {"lr": 0.01, "model.rows": "auto", "task.eps": ["0.3"], "init.beta": math.inf}
 
@@ -56,6 +64,39 @@ def test_a_resumed_training_is_the_same_to_the_bit(tmp_path, optimizer, augment)
 def test_every_kind_of_layer_is_resumed_to_the_bit(tmp_path, model, dtype):
     straight, resumed = resumed_and_straight(tmp_path / "c.safetensors", model=model, dtype=dtype)
     assert same(straight, resumed)
+
+
+@pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
+def test_images_with_channels_last_are_resumed_to_the_bit(tmp_path, optimizer):
+    """Fused optimisers walk flat memory: state must come back in the parameter's layout."""
+    plan = Blueprint("aol", 5, 4, (1, 8, 8), classes=3, init="orthogonal", activation="maxmin")
+
+    def fresh(seed):
+        network = lipconvnet(plan, seed=seed, dtype=torch.float32)
+        network = network.to(memory_format=torch.channels_last)
+        examples = image_examples(shape=(1, 8, 8))
+        return small_training(network, examples, optimizer=optimizer, batch=19)
+
+    straight, first, second = fresh(0), fresh(0), fresh(1)
+    for _ in range(3):
+        straight.run_epoch()
+    first.run_epoch()
+    save(tmp_path / "c.safetensors", first, IDENTITY)
+    assert load(tmp_path / "c.safetensors", second, IDENTITY) == []
+    for _ in range(2):
+        second.run_epoch()
+    assert same(state_of(straight), state_of(second))
+
+
+def test_other_threads_are_named_when_a_training_goes_on(tmp_path):
+    path, threads = tmp_path / "c.safetensors", torch.get_num_threads()
+    save(path, small_training(), IDENTITY)
+    torch.set_num_threads(threads + 1)
+    try:
+        told = load(path, small_training(), IDENTITY)
+    finally:
+        torch.set_num_threads(threads)
+    assert told == [f"threads was {threads}, is {threads + 1}"]
 
 
 @pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))

@@ -9,13 +9,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from small_training import Recorded, image_examples, small_network, small_training
 
 from lipexp.data.dataset import Split
 from lipexp.errors import UserError
 from lipexp.training import AUGMENTATIONS
 from lipexp.training.augmentation import Augmentation, crop, padding_of
 from lipexp.training.examples import Examples, epoch_order, hold_out, parts
+from tests.training.small_training import Recorded, image_examples, small_network, small_training
 
 
 def windows(image: np.ndarray, padding: int, mirrors: bool):

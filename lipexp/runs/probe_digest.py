@@ -1,16 +1,16 @@
-"""A finished run in a screenful, read from its folder with the standard library and rich alone."""
+"""A finished probe in a screenful, read from its folder with the standard library alone."""
 
 from __future__ import annotations
 
 import csv
-import io
-import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from lipexp.config import Request
+from lipexp.runs.aligned import Column, aligned
+from lipexp.runs.summary import data_name, plural, read_summary, round_numbers
 
 # Heading and column of layers.csv; with two decimals the table fits 80 letters to depth 10,000.
 COLUMNS = (
@@ -23,20 +23,6 @@ COLUMNS = (
     ("law", "predicted_log10_gradient_second_moment"),
     ("typical", "predicted_typical_log10_gradient_second_moment"),
 )
-
-
-def read_summary(folder: Path) -> dict[str, Any] | None:
-    """summary.json of a finished run; None where it is not finished."""
-    try:
-        return json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-
-
-def shown_layers(depth: int) -> list[int]:
-    """The layers of the compact table: 1, 2, 5, 10, 20, 50, ... and the last."""
-    round_numbers = (digit * 10**power for power in range(9) for digit in (1, 2, 5))
-    return [*(layer for layer in round_numbers if layer < depth), depth]
 
 
 def _means(rows: Iterable[dict[str, str]], layers: set[int]) -> dict[int, dict[str, float]]:
@@ -65,11 +51,7 @@ def _number(value: float | None, decimals: int) -> str:
 
 def layer_table(folder: Path, depth: int) -> str:
     """The compact table of layers 1, 2, ..., last."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    layers = shown_layers(depth)
+    layers = round_numbers(depth)
     with (folder / "layers.csv").open(newline="", encoding="utf-8") as file:
         means = _means(csv.DictReader(file), set(layers))
     # a law that is known at its starting layer alone is no law
@@ -79,22 +61,14 @@ def layer_table(folder: Path, depth: int) -> str:
         for heading, column in COLUMNS
         if sum(not math.isnan(means[layer][column]) for layer in layers) >= least
     ]
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 0, 0, 1), header_style="")
-    for heading in ("layer", *(heading for heading, _ in columns)):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for layer in layers:
-        table.add_row(str(layer), *(_number(means[layer][column], 2) for _, column in columns))
-    out = io.StringIO()
-    Console(file=out, width=1000, color_system=None, legacy_windows=False).print(table)
-    lines = [line.rstrip() for line in out.getvalue().splitlines()]
+    table = [Column(" layer", [str(layer) for layer in layers])]  # one letter in
+    for heading, column in columns:
+        table.append(Column(heading, [_number(means[layer][column], 2) for layer in layers]))
+    lines = aligned(table)
     dead = [layer for layer in layers if means[layer]["log10_second_moment"] == -math.inf]
     if dead:
         lines.append(f"the signal is exactly 0 at layer {dead[0]}: no unit there is active")
-    return "\n".join(line for line in lines if line)
-
-
-def plural(count: int, word: str) -> str:
-    return f"{count:,} {word}" + "s" * (count != 1)
+    return "\n".join(lines)
 
 
 def _rates(summary: dict[str, Any], way: str) -> str:
@@ -108,14 +82,6 @@ def _rates(summary: dict[str, Any], way: str) -> str:
     half = summary.get(f"half_life_layers_{way}")
     life = f"half-life {half:.3g} layers" if half is not None else "no decay to speak of"
     return f"  {parts[0]}  ({', '.join(parts[1:])}; {life})"
-
-
-def data_name(summary: Mapping[str, Any]) -> str:
-    """The data set, and what is to be known of it."""
-    if summary["dataset_verified"]:
-        return summary["dataset"]
-    fingerprint = summary["dataset_fingerprint"]
-    return f"{summary['dataset']} (not the published files: fingerprint {fingerprint})"
 
 
 def digest(request: Request, *, notes: Sequence[str] = ()) -> str:

@@ -1,0 +1,74 @@
+"""What a training tells: a line per epoch, its headline numbers, its figures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import torch
+
+from lipexp.config import Request
+from lipexp.runs.device import device_name
+from lipexp.runs.plan import describe
+from lipexp.runs.summary import measured_over, plural
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def epoch_line(row: dict[str, Any], epochs: int) -> str:
+    """One row of metrics.csv, in a line that stays."""
+    return (
+        f"epoch {row['epoch']} of {epochs}: loss {row['train_loss']:.4f}, "
+        f"accuracy {100 * row['test_accuracy']:.2f} %{_shares_and_speed(row)}"
+    )
+
+
+def epoch_note(row: dict[str, Any]) -> str:
+    """What the bar says of the last epoch."""
+    return f", accuracy {100 * row['test_accuracy']:.1f} %{_shares_and_speed(row)}"
+
+
+def _shares_and_speed(row: dict[str, Any]) -> str:
+    cra = {k.removeprefix("estimated_cra_"): v for k, v in row.items() if k.startswith("estimated")}
+    shares = "".join(f", CRA@{eps} ~{100 * share:.2f} %" for eps, share in cra.items())
+    return f"{shares}, {row['images_per_second']:,.0f} images/s"
+
+
+def certificate_numbers(certificates: pd.DataFrame, request: Request) -> dict[str, Any]:
+    """The headline numbers of certificates.csv; right is what leads, a tie is not."""
+    right = certificates["margin"] > 0
+    shares = {f"cra_{name}": float(certificates[f"certified_{name}"].mean())
+              for name in request.task["eps"]}  # fmt: skip
+    return {
+        "test_images": len(certificates),
+        "test_accuracy": float(right.mean()),
+        **shares,
+        "median_radius": float(certificates["radius"][right].median()),
+        "lipschitz_upper_bound": certificates.attrs["lipschitz_upper_bound"],
+        "largest_slack": certificates.attrs["largest_slack"],
+        "points_inside_slack": certificates.attrs["points_inside_slack"],
+    }
+
+
+def training_figures(
+    request: Request,
+    metrics: pd.DataFrame,
+    certificates: pd.DataFrame,
+    layers: pd.DataFrame | None,
+    device: torch.device,
+) -> dict[str, Figure]:
+    """By name, of the tables of a training; ``layers``: None where none was probed."""
+    from lipexp.plots import certificates as of_certificates
+    from lipexp.plots import training as of_training
+
+    title, eps = describe(request), request.task["eps"]
+    over = measured_over(request.dataset["name"])
+    trained = f"{plural(request.task['epochs'], 'epoch')}, {request.dtype}, {device_name(device)}"
+    tested = f"{plural(len(certificates), 'test image')}, certified in float64; {trained}"
+    figures = {"learning_curves": of_training.learning_curves(metrics, title, trained)}
+    for draw in (of_certificates.certified_accuracy, of_certificates.radius_histogram):
+        figures[draw.__name__] = draw(certificates, eps, title, over, tested)
+    if layers is not None and not layers.empty:
+        figures["layers_over_training"] = of_training.layers_over_training(layers, title, trained)
+    return figures

@@ -1,0 +1,51 @@
+"""What the reports of finished runs are made of."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from lipexp.data import DATASETS
+from lipexp.runs.aligned import Column, aligned
+from lipexp.runs.summary import measured_over, round_numbers
+from lipexp.runs.train_digest import shares
+
+
+@pytest.mark.parametrize(
+    ("last", "expected"),
+    [
+        (1, [1]),
+        (3, [1, 2, 3]),
+        (10, [1, 2, 5, 10]),
+        (11, [1, 2, 5, 10, 11]),
+        (1000, [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000]),
+    ],
+)
+def test_round_numbers_end_in_the_last_which_stands_once(last, expected):
+    assert round_numbers(last) == expected
+
+
+def test_numbers_stand_at_the_right_and_text_at_the_left_under_a_rule():
+    columns = [Column("run", ["a", "longer"], numeric=False), Column("n", ["7", "128"])]
+    assert aligned(columns) == ["run       n", "───────────", "a         7", "longer  128"]
+    assert aligned([Column("law", ["", "-1.5"])])[2] == ""
+
+
+def test_norms_are_over_pixels_for_images_and_over_features_for_tables():
+    words = {name: measured_over(name) for name in DATASETS if DATASETS.fact(name, "classes")}
+    assert words.pop("covertype") == "standardised features"
+    assert set(words.values()) == {"pixels in [0, 1]"}
+
+
+def test_certified_shares_are_of_radii_beyond_the_float_that_is_not_below_the_rational(tmp_path):
+    # 3/10 lies between the floats 0.3 and 0.30000000000000004.
+    radii = [0.0, 0.3, 0.30000000000000004, math.nextafter(0.30000000000000004, 1), math.inf]
+    path = tmp_path / "certificates.csv"
+    path.write_text("\n".join(["radius", *map(str, radii)]) + "\n")
+    assert shares(path, ["0.3", "3/10", "0.25", "1"]) == {
+        "0.3": 2 / 5,
+        "3/10": 2 / 5,
+        "0.25": 4 / 5,
+        "1": 1 / 5,
+    }
