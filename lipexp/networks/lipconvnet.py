@@ -61,6 +61,16 @@ def check(plan: Blueprint) -> None:
         raise UserError(f"width={width}: {classes} classes do not fit into {SIDE * width} units")
 
 
+def hidden_sizes(plan: Blueprint) -> list[tuple[int, int, int]]:
+    """(channels, kernel size, side of the image) of the hidden layers."""
+    each, side = plan.depth // BLOCKS, padded_side(*plan.input_shape[1:])
+    return [
+        (plan.width << block, 1 if block == BLOCKS - 1 else 3, side >> block)
+        for block in range(BLOCKS)
+        for _ in range(each)
+    ]
+
+
 def lipconvnet(plan: Blueprint, *, seed: int, replicate: int = 0, dtype=torch.float64) -> Network:
     """The network of "1-Lipschitz Layers Compared" (arXiv 2311.16833), at base width w.
 
@@ -102,21 +112,19 @@ def lipconvnet(plan: Blueprint, *, seed: int, replicate: int = 0, dtype=torch.fl
     stem.append(("activation", between().over_channels()))
 
     body: list[tuple[str, nn.Module]] = []
-    units, each = plan.width, plan.depth // BLOCKS
-    for number in range(1, plan.depth + 1):
-        last_block = number > plan.depth - each
-        body.append((f"layer{number}", layer(units, 1 if last_block else 3, "layer", number)))
+    each = plan.depth // BLOCKS
+    for number, (channels, kernel_size, _) in enumerate(hidden_sizes(plan), 1):
+        body.append((f"layer{number}", layer(channels, kernel_size, "layer", number)))
         body.append((f"activation{number}", between().over_channels()))
         if number % each == 0:
             block = number // each
-            body.append((f"half{block}", FirstChannels(units // 2)))
+            body.append((f"half{block}", FirstChannels(channels // 2)))
             body.append((f"unshuffle{block}", PixelUnshuffle(2)))
-            units *= 2
     if side > SIDE:
         body.append(("pool", SumPool(side // SIDE)))
     body.append(("flatten", Flatten()))
 
-    head = None
+    units, head = SIDE * plan.width, None
     if plan.classes is not None and plan.head == "normalised":
         head = NormalisedLinear(units, plan.classes, bias=common["bias"], init=None, dtype=dtype)
         filler.fill(head, "head")

@@ -40,10 +40,12 @@ class Statistics:
     """What a probe measured: float64 arrays (rows, R) by column, NaN where not measured.
 
     Row 0 is the signal that enters layer 1, then come the hidden layers, then the head where it
-    took part.  Logarithms are base 10, of mean squares over inputs and units.
+    took part.  Logarithms are base 10, of mean squares over inputs and units.  ``entering``: of
+    row 0, the mean squares over inputs of every unit, (R, *shape).
     """
 
     columns: dict[str, np.ndarray]
+    entering: np.ndarray
     layers: list[list[nn.Module] | None]  # the R modules behind each row
     paths: list[str]
     histograms: list[Histogram] = field(default_factory=list)
@@ -259,6 +261,7 @@ def probe(
     run = _Probe(networks, columns, histograms=histograms, operator_norms=operator_norms, tick=tick)
     with torch.no_grad():
         x = torch.stack([network.stem(inputs) for network in networks])
+    entering = x.double().square().mean(1).cpu().numpy()
     signal: Signal = (Referenced if run.has_bias() else Plain).of(x)
     record_signal(columns, 0, signal)
 
@@ -288,4 +291,4 @@ def probe(
     if has_head:
         layers.append([network.head_layer for network in networks])
         paths.append("head")
-    return Statistics(columns.arrays, layers, paths, run.histograms)
+    return Statistics(columns.arrays, entering, layers, paths, run.histograms)

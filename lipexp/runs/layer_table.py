@@ -9,9 +9,10 @@ import pandas as pd
 
 from lipexp.config import Request
 from lipexp.networks.blueprint import Blueprint
+from lipexp.networks.lipconvnet import hidden_sizes
 from lipexp.probing.probe import Statistics
-from lipexp.runs.plan import blueprint
-from lipexp.theory import Profile, free_weight_variance, profile
+from lipexp.runs.plan import blueprint, convolves
+from lipexp.theory import ImageLayer, Profile, free_weight_variance, image_profile, profile
 
 MEASURED = (
     "log10_second_moment",
@@ -52,10 +53,13 @@ def layer_table(
     columns["lipschitz_bound"] = _bounds(statistics, (rows, replicates))
     for name in PREDICTED:
         columns[f"predicted_{name}"] = np.full((rows, replicates), np.nan)
-    law = no_law(request, epoch)
+    law = no_law(request, cotangent, epoch)
     for replicate in range(0 if law else replicates):
         entering = columns["log10_second_moment"][0, replicate]
-        prediction = predict(request, entering, cotangent)
+        if convolves(request):
+            prediction = predict_images(request, statistics.entering[replicate])
+        else:
+            prediction = predict(request, entering, cotangent)
         law = prediction.law
         for name in PREDICTED:
             values = getattr(prediction, name)
@@ -89,12 +93,12 @@ def _bounds(statistics: Statistics, shape: tuple[int, int]) -> np.ndarray:
     return bounds
 
 
-def no_law(request: Request, epoch: int = 0) -> str:
+def no_law(request: Request, cotangent: str, epoch: int = 0) -> str:
     """Why there is no law; empty where there may be one."""
     if epoch:
         return "no law: weights have been trained"
-    if request.network["name"] != "mlp":
-        return f"no law is known for network={request.network['name']}"
+    if convolves(request) and cotangent == "loss":
+        return "no law is known of a loss behind convolutions"
     return ""
 
 
@@ -116,6 +120,29 @@ def predict(request: Request, entering: float, cotangent: str) -> Profile:
         init_variance=_scale_of_gnd(plan),
         between=plan.between,
         cotangent=cotangent,
+    )
+
+
+def predict_images(request: Request, entering: np.ndarray) -> Profile:
+    """The same for convolutions; ``entering``: second moments (channels, side, side)."""
+    plan = blueprint(request)
+    layers = [
+        ImageLayer(channels, channels, kernel_size, side)
+        for channels, kernel_size, side in hidden_sizes(plan)
+    ]
+    keys = plan.layer_keys
+    return image_profile(
+        plan.model,
+        plan.init,
+        plan.activation,
+        layers,
+        bias=plan.bias,
+        input_second_moment=entering,
+        rows=keys.get("rows", False),
+        q=keys.get("q", "one"),
+        hidden=keys.get("hidden"),
+        init_variance=_scale_of_gnd(plan),
+        between=plan.between,
     )
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 
+import pandas as pd
 import pytest
 
+import lipexp
 from lipexp.data import DATASETS
 from lipexp.runs.aligned import Column, aligned
 from lipexp.runs.summary import measured_over, round_numbers
@@ -49,3 +51,15 @@ def test_certified_shares_are_of_radii_beyond_the_float_that_is_not_below_the_ra
         "0.25": 4 / 5,
         "1": 1 / 5,
     }
+
+
+@pytest.mark.parametrize("keys", [["model=aol", "activation=maxmin"], ["model=sll"]])
+def test_convolutions_have_their_law_beside_the_measurement(keys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shape = ["network=lipconvnet", "depth=5", "width=16", "replicates=4", "batch=20"]
+    folder = lipexp.run([*keys, *shape, "init=normal"])
+    table = pd.read_csv(folder / "layers.csv").groupby("layer").mean(numeric_only=True)
+    for quantity, off in (("second_moment", 0.5), ("gradient_second_moment", 0.1)):
+        measured, law = table[f"log10_{quantity}"], table[f"predicted_log10_{quantity}"]
+        assert (measured - law).abs().max() < off
+        assert law.max() - law.min() > 0.2
