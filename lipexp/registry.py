@@ -49,9 +49,8 @@ class Registry(Mapping):
     Raises UserError, with the nearest names, for a name that is not in it.
     """
 
-    def __init__(self, kind: str, entries: Mapping[str, Entry], *, group: str | None = None):
+    def __init__(self, kind: str, entries: Mapping[str, Entry]):
         self.kind = kind
-        self.group = group or kind
         self._entries = dict(entries)
 
     def __getitem__(self, name: str) -> Any:

@@ -15,7 +15,8 @@ from lipexp.certification.inputs import Points
 from lipexp.certification.slack import LARGEST_SIGNAL, norm_bound, rounds_nothing
 from lipexp.errors import UserError
 
-BATCH_NUMBERS = 2**18  # of the widest signal in a batch, so that it stays in cache
+# Numbers of the widest signal in a batch: what stays in a cache, and what keeps a GPU busy.
+BATCH_NUMBERS = {"cpu": 2**18, "cuda": 2**25}
 
 
 @dataclass
@@ -81,11 +82,11 @@ def send(
         step.check_range(shape)
     if batch is None:
         widest = max(math.prod(shape) for shape in shapes)
-        batch = max(1, BATCH_NUMBERS // widest)
+        batch = max(1, BATCH_NUMBERS.get(device.type, 2**18) // widest)
     count = len(points)
 
     def column() -> Tensor:
-        return torch.empty(count, dtype=torch.float64)
+        return torch.empty(count, dtype=torch.float64, device=device)  # no wait at every step
 
     passage = Passage(
         scores=torch.empty(count, classes, dtype=torch.float64),
@@ -99,6 +100,8 @@ def send(
     )
     for start in range(0, count, batch):
         _send_batch(passage, steps, points, slice(start, min(start + batch, count)), device)
+    passage.sizes = passage.sizes.cpu()
+    passage.norms = [None if norms is None else norms.cpu() for norms in passage.norms]
     for norms in (passage.sizes, *passage.norms, norm_bound(passage.scores)):
         if norms is not None:
             passage.in_range &= norms <= LARGEST_SIGNAL  # False for NaN
@@ -109,10 +112,10 @@ def _send_batch(passage, steps, points: Points, rows: slice, device: torch.devic
     begun = time.perf_counter()
     x = points.batch(rows.start, rows.stop, device)
     passage.seconds_loading += time.perf_counter() - begun
-    passage.sizes[rows] = norm_bound(x).cpu()
+    passage.sizes[rows] = norm_bound(x)
     for step, norms in zip(steps, passage.norms, strict=True):
         if norms is not None:
-            norms[rows] = norm_bound(x).cpu()
+            norms[rows] = norm_bound(x)
         begun = time.perf_counter()
         x = step.module(x)
         passage.seconds_forward += time.perf_counter() - begun

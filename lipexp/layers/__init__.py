@@ -40,7 +40,6 @@ CONVOLUTIONS = Registry(
         ),
         "linear": _entry("linear:PlainConv2d", "no constraint; bounded for images of any size"),
     },
-    group="model",
 )
 
 __getattr__, __dir__ = lazy(

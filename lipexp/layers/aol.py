@@ -63,8 +63,7 @@ class _Rescaled:
         make_log_q(self, self.free_shape[0 if self.rows else 1], q)
 
     def fill_own(self, generator) -> None:
-        if self.log_q is not None:
-            refill_log_q(self, generator)
+        refill_log_q(self, generator)
 
 
 class AOLLinear(_Rescaled, LipschitzLinear):

@@ -15,7 +15,6 @@ SCHEDULES = Registry(
         "cosine": Entry("lipexp.training.schedules:cosine", "cosine from the learning rate to 0"),
         "constant": Entry("lipexp.training.schedules:constant", "the learning rate throughout"),
     },
-    group="task.schedule",
 )
 
 # What torch keeps of each parameter: a checkpoint has these and nothing else.
@@ -36,7 +35,6 @@ OPTIMIZERS = Registry(
             {"state": ("momentum_buffer",)},
         ),
     },
-    group="task.optimizer",
 )
 
 AUGMENTATIONS = Registry(
@@ -50,7 +48,6 @@ AUGMENTATIONS = Registry(
             "lipexp.training.augmentation:crop_flip", "the same, and mirrored every other time"
         ),
     },
-    group="task.augment",
 )
 
 __getattr__, __dir__ = lazy(
