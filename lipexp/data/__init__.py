@@ -98,7 +98,6 @@ DATASETS = Registry(
             },
         ),
     },
-    group="dataset",
 )
 
 _HOMES = {
