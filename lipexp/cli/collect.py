@@ -122,25 +122,28 @@ def _default_metric(runs: pd.DataFrame) -> str:
 
 def _decay(runs: pd.DataFrame):
     """The plot of every collection; None while no run has a decay."""
+    from lipexp.plots.groups import abscissa
     from lipexp.runs.collect import varying, with_metric
 
     try:
         finished = with_metric(runs, METRIC)
     except UserError:
         return None
-    return _figure(finished, varying(finished), METRIC)
+    return _figure(finished, varying(finished, without=[abscissa(finished)]), METRIC)
 
 
 def _robustness(runs: pd.DataFrame):
     """The plot of trained runs; None while there are fewer than two to compare."""
-    from lipexp.runs.collect import trained, varying
+    from lipexp.runs.collect import named, trained, varying
 
     finished = trained(runs)
     if len(finished) < 2:
         return None
+    from lipexp.plots.groups import abscissa
     from lipexp.plots.robustness import robustness
 
-    return robustness(finished, by=list(dict.fromkeys(["model", "init", *varying(finished)])))
+    by = varying(finished, first=named(finished, "model", "init"), without=[abscissa(finished)])
+    return robustness(finished, by=by)
 
 
 def _figure(runs: pd.DataFrame, by: Sequence[str], metric: str):
@@ -187,7 +190,7 @@ def _summary(runs: pd.DataFrame, grouped: pd.DataFrame | None, metric: str) -> s
 
 def _tables(runs: pd.DataFrame) -> list[str]:
     """Probes one by one, trainings under way, and the accuracies of those that are done."""
-    from lipexp.runs.collect import accuracies, trained
+    from lipexp.runs.collect import accuracies, named, trained
 
     finished = trained(runs)
     training = (runs["task"] == "train") & ~runs.index.isin(finished.index)
@@ -202,9 +205,12 @@ def _tables(runs: pd.DataFrame) -> list[str]:
     if not finished.empty:
         table, by = accuracies(finished)
         table = table.dropna(axis="columns", how="all")
+        first = named(finished, "model", "depth", "init")
+        behind = [key for key in by if key not in first]
+        table = table[[*first, *(key for key in table if key not in by), *behind]]
         names = [_accuracy_heading(column) for column in table]
         lines += [*gap, "trained, mean and standard deviation (sd) over n seeds:"]
-        lines.append(text_table(table, names, "runs.csv", len(by) + 3))
+        lines.append(text_table(table, names, "runs.csv", len(first) + 3))
     return lines
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 from lipexp.plots import style
 
 CHOICES = ("task", "model", "network", "init", "activation", "dataset")  # speak for themselves
+LABEL_LETTERS = 60
 NAMED_GROUPS = 16  # beyond which the legend would be larger than the plot
 LOGARITHMIC = 8  # ratio of the largest to the smallest abscissa from which the axis is logarithmic
 MARGIN = 0.08  # share of the x axis on each side of the markers
@@ -31,13 +33,15 @@ def split(table: pd.DataFrame, by: Sequence[str]) -> list[tuple[Any, pd.DataFram
 
 
 def label(by: Sequence[str], values: Sequence[Any]) -> str:
-    """("model", "width", "init.beta"), ("aol", 64, NaN) -> "aol, width 64"."""
+    """("model", "width", "model.rows", "init.beta"), ("aol", 64, "auto", NaN) -> "aol, width 64,
+    rows auto"; in lines that fit into a legend."""
     known = [
-        str(value) if key in CHOICES else f"{key} {value}"
+        str(value) if key in CHOICES else f"{key.rpartition('.')[2]} {value}"
         for key, value in zip(by, values, strict=True)
         if not pd.isna(value)
     ]
-    return ", ".join(known or [f"no {key}" for key in by] or ["all runs"])
+    text = ", ".join(known or [f"no {key}" for key in by] or ["all runs"])
+    return textwrap.fill(text, LABEL_LETTERS)
 
 
 def points(group: pd.DataFrame, against: str, metric: str) -> pd.DataFrame:

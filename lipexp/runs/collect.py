@@ -77,13 +77,29 @@ def _nobody(metric: str) -> str:
     return f"no finished run has {metric}"
 
 
-def varying(runs: pd.DataFrame) -> list[str]:
-    """The settings in which runs differ, the seed aside: what a mean over seeds is grouped by.
+def varying(
+    runs: pd.DataFrame, first: Sequence[str] = (), without: Sequence[str] = ()
+) -> list[str]:
+    """The settings that tell runs apart, the seed aside: what a mean over seeds is grouped by.
 
-    A key that only some choices have does not vary by being absent from the others.
+    ``first`` come first, whether they vary or not; behind them those that tell apart what the
+    earlier ones do not, so that a network that goes with its data set is not named beside it.
+    ``without``: what is told otherwise, such as the axis of a plot.  A key that only some choices
+    have does not vary by being absent from the others.
     """
-    settings = [column for column in runs if is_setting(column) and column != "seed"]
-    return [column for column in settings if runs[column].nunique() > 1]
+    found = list(first)
+    left = [key for key in runs if is_setting(key) and key not in ("seed", *found, *without)]
+    for key in left:
+        before = runs.groupby(found, dropna=False).ngroups if found else 1
+        within = runs.groupby([*found, key], dropna=False).ngroups
+        if runs[key].nunique() > 1 and within > before:
+            found.append(key)
+    return found
+
+
+def named(runs: pd.DataFrame, *keys: str) -> list[str]:
+    """Keys that are named in any case, and the data set where there are several."""
+    return [*keys, *(["dataset"] if runs["dataset"].nunique() > 1 else [])]
 
 
 def trained(runs: pd.DataFrame) -> pd.DataFrame:
@@ -101,7 +117,7 @@ def accuracies(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     (table, the columns that name a group); the deviation of a metric is in ``<metric>_sd``.  What
     not all n runs of a group have is missing.
     """
-    by = list(dict.fromkeys(["model", "depth", "init", *varying(runs)]))
+    by = varying(runs, first=named(runs, "model", "depth", "init"))
     known = runs.select_dtypes("number").dropna(axis="columns", how="all")
     groups = runs.groupby(by, dropna=False)
     n = groups["test_accuracy"].count()

@@ -183,7 +183,7 @@ def test_labels_name_keys_but_not_choices_and_skip_what_is_missing():
 def test_a_missing_key_is_a_group_of_its_own():
     frame = runs(TWO_MODELS, **{"init.beta": [0.5] * 3 + [np.nan] * 2})
     assert list(lines(decay.decay(frame, by=("init.beta",)))) == [
-        "init.beta 0.5, n = 1–2 runs",
+        "beta 0.5, n = 1–2 runs",
         "no init.beta",
     ]
 
