@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from lipexp.activations import ACTIVATIONS
 from lipexp.cli.parser import Parser
-from lipexp.config import BIASES, choice_keys, choices, conf_folder
+from lipexp.config import BIASES, GROUPS, choice_keys, choices, conf_folder
 from lipexp.data import DATASETS
 from lipexp.errors import UserError
 from lipexp.figures import FIGURES
@@ -69,10 +71,15 @@ def main(argv: list[str]) -> int:
     parser = Parser(
         "lipexp list",
         f"Prints what can be chosen: {', '.join(SECTIONS)}.",
-        ["lipexp list", "lipexp list inits"],
+        ["lipexp list", "lipexp list inits", "lipexp list train      (the keys of task=train)"],
     )
     parser.add_argument("what", nargs="*", help="a section, all of them if none is named")
-    for what in (chosen := parser.parse_args(argv).what):
+    chosen = parser.parse_args(argv).what
+    files = [file for what in chosen for file in _files(what)]
+    if files and all(_section(what) is None for what in chosen):
+        print("\n\n".join(_told(file) for file in files))
+        return 0
+    for what in chosen:
         if _section(what) is None:
             near = ", ".join(nearest(what, SECTIONS))
             raise UserError(f"nothing to list under {what!r}; nearest: {near}")
@@ -86,6 +93,19 @@ def main(argv: list[str]) -> int:
         for choice, description in found:
             print(f"  {choice:<{width}}  {description}")
     return 0
+
+
+def _files(choice: str) -> list[Path]:
+    """The files of the choices of that name, which say what their keys are."""
+    return [
+        conf_folder() / group / f"{choice}.yaml"
+        for group in (*GROUPS, "experiment")
+        if choice in choices(group)
+    ]
+
+
+def _told(file: Path) -> str:
+    return f"{file.parent.name}={file.stem}\n{file.read_text(encoding='utf-8').rstrip()}"
 
 
 def _section(what: str) -> str | None:

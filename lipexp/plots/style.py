@@ -103,7 +103,9 @@ def arrange(figure: Figure, *notes: str) -> None:
     for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
         entries.setdefault(label, handle)
     columns = 1 if max(map(len, entries), default=0) > LEGEND_LETTERS else 2
-    rows = -(-len(entries) // columns)
+    lines = [label.count("\n") + 1 for label in entries]  # matplotlib fills column by column
+    each = -(-len(lines) // columns)
+    rows = max((sum(lines[k : k + each]) for k in range(0, len(lines), each or 1)), default=0)
     title = figure.get_suptitle()
     note = textwrap.fill("; ".join(filter(None, notes)), NOTE_LETTERS)
     below = EDGE + TITLE_LINE * (title.count("\n") + 1 if title else 0)

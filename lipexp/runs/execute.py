@@ -26,11 +26,12 @@ def execute(request: Request, progress: Progress | None = None) -> Outcome:
 
     Never raises for what a run can raise: in a sweep the next point follows.
     """
+    progress = progress or Silent()
     try:
         if not request.force and (done := _if_done(request)):
             return done
         job = TASKS[request.task["name"]](request)
-        claim = _Claim(request)
+        claim = _Claim(request, progress)
     except UserError as error:
         return Outcome(error=error)
     except MemoryError as error:
@@ -38,7 +39,7 @@ def execute(request: Request, progress: Progress | None = None) -> Outcome:
     with claim:
         if not request.force and (done := _if_done(request)):
             return done  # another process was faster
-        return _run(job, request, progress or Silent())
+        return _run(job, request, progress)
 
 
 def _digest(request: Request, notes: Sequence[str] = ()) -> str:
@@ -50,10 +51,15 @@ def _if_done(request: Request) -> Outcome | None:
     summary = read_summary(request.folder)
     if summary is None:
         return None
+    if not (request.folder / "plots").is_dir():
+        return None  # files were taken away: made again, a training's from its checkpoint
     try:
         text = _digest(request, _notes_when_done(summary))
+    except FileNotFoundError:
+        return None
     except (OSError, ValueError, KeyError) as error:
-        what = f"{request.folder} is done but cannot be read; force=true runs it again"
+        why = f" ({error})" if type(error) is ValueError else ""
+        what = f"{request.folder} is done but cannot be read{why}; force=true runs it again"
         raise UserError(what) from error
     return Outcome(request.folder, text, fresh=False)
 
@@ -127,8 +133,8 @@ class _Claim:
     Raises UserError where the folder cannot be written.
     """
 
-    def __init__(self, request: Request):
-        from filelock import FileLock
+    def __init__(self, request: Request, progress: Progress):
+        from filelock import FileLock, Timeout
 
         self._folder = request.folder
         self._made: list[Path] = []
@@ -136,7 +142,11 @@ class _Claim:
             self._made = _missing_parents(self._folder)
             self._folder.mkdir(parents=True, exist_ok=True)
             self._lock = FileLock(self._folder / ".lock")
-            self._lock.acquire()
+            try:
+                self._lock.acquire(timeout=0)
+            except Timeout:
+                progress.line(f"another process is at {self._folder}; waiting for it")
+                self._lock.acquire()
             write_text(_config_text(request), self._folder / "config.yaml")
         except OSError as error:
             self._take_back()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from lipexp.config import Request
 from lipexp.rationals import limit
@@ -12,10 +13,11 @@ from lipexp.runs.aligned import Column, aligned
 from lipexp.runs.summary import data_name, measured_over, plural, read_summary, round_numbers
 
 
-def shares(path: Path, eps: Sequence[str]) -> dict[str, float]:
+def shares(path: Path, eps: Sequence[str], images: int) -> dict[str, float]:
     """Certified robust accuracy at any radii, of the radii that stand in certificates.csv.
 
-    A radius is 0 where the label's score is not the highest.
+    A radius is 0 where the label's score is not the highest.  Raises ValueError where there are
+    not so many images.
     """
     limits = {name: limit(name) for name in eps}
     counts, total = dict.fromkeys(limits, 0), 0
@@ -25,6 +27,8 @@ def shares(path: Path, eps: Sequence[str]) -> dict[str, float]:
             radius = float(row["radius"])
             for name, least in limits.items():
                 counts[name] += radius > least
+    if total != images:
+        raise ValueError(f"{path} has {total} rows of {images}")
     return {name: count / total for name, count in counts.items()}
 
 
@@ -51,14 +55,21 @@ def _epochs_table(path: Path) -> list[str]:
 
 def _excess(bound: float) -> str:
     """K as 1 + its excess where it is all but 1."""
-    return f"1 + {bound - 1:.1e}" if 1 <= bound < 1.001 else f"{bound:.6g}"
+    return f"1 + {bound - 1:.1e}" if 1 < bound < 1.001 else f"{bound:.6g}"
+
+
+def _other_eps(request: Request, summary: Mapping[str, Any]) -> list[str]:
+    made = [key.removeprefix("cra_") for key in summary if key.startswith("cra_")]
+    if set(made) == set(request.task["eps"]):
+        return []
+    return [f"files and plots are of the eps of that run: {', '.join(made)}"]
 
 
 def digest(request: Request, *, notes: Sequence[str] = ()) -> str:
     """What is printed of a finished training; shares are those at the radii asked for now."""
     folder = request.folder
     summary = read_summary(folder)
-    certified = shares(folder / "certificates.csv", request.task["eps"])
+    certified = shares(folder / "certificates.csv", request.task["eps"], summary["test_images"])
     cra = "".join(f", CRA@{name} {100 * share:.2f} %" for name, share in certified.items())
     count = f"{summary['train_images']:,} training images"
     task = request.task
@@ -78,8 +89,9 @@ def digest(request: Request, *, notes: Sequence[str] = ()) -> str:
         f" accuracy {100 * summary['test_accuracy']:.2f} %{cra}",
         f"largest slack {summary['largest_slack']:.1e}, "
         f"{plural(summary['points_inside_slack'], 'image')} inside it; "
-        f"median radius {summary['median_radius'] or 0:.4g} "
+        f"median radius of the right ones {summary['median_radius'] or 0:.4g} "
         f"(l2, {measured_over(summary['dataset'])})",
+        *_other_eps(request, summary),
         *notes,
     ]
     if summary.get("warning"):

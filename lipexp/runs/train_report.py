@@ -20,7 +20,7 @@ def epoch_line(row: dict[str, Any], epochs: int) -> str:
     """One row of metrics.csv, in a line that stays."""
     return (
         f"epoch {row['epoch']} of {epochs}: loss {row['train_loss']:.4f}, "
-        f"accuracy {100 * row['test_accuracy']:.2f} %{_shares_and_speed(row)}"
+        f"accuracy {100 * row['test_accuracy']:.2f} %{_validation(row)}{_shares_and_speed(row)}"
     )
 
 
@@ -29,10 +29,26 @@ def epoch_note(row: dict[str, Any]) -> str:
     return f", accuracy {100 * row['test_accuracy']:.1f} %{_shares_and_speed(row)}"
 
 
+def _validation(row: dict[str, Any]) -> str:
+    held_out = row.get("validation_accuracy")
+    return "" if held_out is None else f", validation {100 * held_out:.2f} %"
+
+
 def _shares_and_speed(row: dict[str, Any]) -> str:
     cra = {k.removeprefix("estimated_cra_"): v for k, v in row.items() if k.startswith("estimated")}
     shares = "".join(f", CRA@{eps} ~{100 * share:.2f} %" for eps, share in cra.items())
     return f"{shares}, {row['images_per_second']:,.0f} images/s"
+
+
+def chance_warning(accuracy: float, labels: pd.Series) -> str | None:
+    """Where a trained network is right no more often than one that always names one class."""
+    share = float(labels.value_counts(normalize=True).max())
+    if accuracy > share:
+        return None
+    return (
+        f"the accuracy is at chance: always naming the most frequent class gives "
+        f"{100 * share:.2f} %; another task.lr, init or depth may learn"
+    )
 
 
 def certificate_numbers(certificates: pd.DataFrame, request: Request) -> dict[str, Any]:

@@ -29,15 +29,16 @@ from lipexp.runs.layer_table import layer_table
 from lipexp.runs.plan import build, check_plan, convolves, entries_of_a_signal
 from lipexp.runs.provenance import provenance
 from lipexp.runs.size import check_size
-from lipexp.runs.summary import round_numbers
+from lipexp.runs.summary import plural, round_numbers
 from lipexp.runs.train_report import (
     certificate_numbers,
+    chance_warning,
     epoch_line,
     epoch_note,
     training_figures,
 )
 from lipexp.streams import stream
-from lipexp.training import checkpoint
+from lipexp.training import AUGMENTATIONS, checkpoint
 from lipexp.training.examples import Examples, hold_out
 from lipexp.training.loop import Diverged, EpochMetrics, Training, evaluate
 from lipexp.training.recipe import Recipe
@@ -55,6 +56,7 @@ def prepare(request: Request) -> TrainJob:
     check_plan(request)
     check_size(request, math.prod(dataset.shape))
     train, validation = dataset.train, None
+    AUGMENTATIONS[request.task["augment"]](dataset.shape)  # raises for a table
     if request.task["validation"]:
         train, validation = hold_out(train, request.task["validation"], request.seed)
     path = request.folder / CHECKPOINT
@@ -107,19 +109,22 @@ class TrainJob:
             self._say(progress, line)
         try:
             warned = self._epochs(training, folder, progress)
+            network = training.network.eval()
+            certificates = self._certify(network)
         except Diverged as error:
             raise RunError(f"{error}; {_last_good(folder)}") from error
         except KeyboardInterrupt as error:
             if not error.args and (folder / CHECKPOINT).exists():
-                error.args = (f"{training.epoch} epochs are kept; the same command goes on",)
+                kept = plural(training.epoch, "epoch")
+                error.args = (f"{kept} kept; the same command goes on",)
             raise
-        network = training.network.eval()
-        certificates = self._certify(network)
+        numbers = certificate_numbers(certificates, request)
+        warned = warned or chance_warning(numbers["test_accuracy"], certificates["label"])
         metrics = pd.read_csv(folder / "metrics.csv")
         summary = {
             "name": request.name,
             "task": "train",
-            **certificate_numbers(certificates, request),
+            **numbers,
             "epochs": training.epoch,
             "train_loss": float(metrics["train_loss"].iloc[-1]),
             "images_per_second": float(metrics["images_per_second"].median()),
@@ -149,6 +154,11 @@ class TrainJob:
         path, changed = folder / CHECKPOINT, []
         if path.exists():
             changed = checkpoint.load(path, training, request.identity())
+            if training.epoch and not (folder / "metrics.csv").exists():
+                raise RunError(
+                    f"{folder / 'metrics.csv'}, the record of {training.epoch} epochs, is gone; "
+                    "force=true starts again"
+                )
         return training, changed
 
     def _epochs(self, training: Training, folder: Path, progress: Progress) -> str | None:

@@ -92,4 +92,4 @@ def crop_flip(shape: tuple[int, ...]) -> Augmentation:
 
 def _check_images(name: str, shape: tuple[int, ...]) -> None:
     if len(shape) != 3:
-        raise UserError(f"task.augment={name}: needs images; a table has task.augment=none")
+        raise UserError(f"task.augment={name}: needs images; use task.augment=none for a table")

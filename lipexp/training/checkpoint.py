@@ -5,6 +5,7 @@ Tensors are named ``network.<name in the state dict>`` and ``optimizer.<paramete
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -37,16 +38,17 @@ def save(path: Path, training: Training, identity: Mapping[str, Any]) -> None:
     if training.step != training.epoch * training.steps_per_epoch:
         raise ValueError(f"step {training.step} is not at the end of an epoch")
     tensors = {**_network_tensors(training.network), **_optimizer_tensors(training)}
+    stored = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
     about = {
         **circumstances(),
         "epoch": training.epoch,
         "step": training.step,
         "tensors": len(tensors),
+        "sha256": _digest(stored),
         "identity": identity,
     }
     # One entry: safetensors writes several in random order, and equal trainings have equal files.
     metadata = {KIND: _canonical(about)}
-    stored = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
     write_bytes(to_bytes(stored, metadata), path)
 
 
@@ -120,6 +122,8 @@ def _read(path: Path, *, tensors: bool = True) -> _Stored:
                 raise _unusable(path, "is damaged: it lacks tensors or has others")
             # Clones: the file is mapped, and its tensors lie on no particular boundary.
             found = {name: file.get_tensor(name).clone() for name in names if tensors}
+            if tensors and _digest(found) != about["sha256"]:
+                raise _unusable(path, "is damaged: its numbers are not those that were written")
         identity = dict(about["identity"])
         made = {key: about.get(key) for key in circumstances()}
         return _Stored(int(about["epoch"]), int(about["step"]), identity, made, found)
@@ -127,6 +131,15 @@ def _read(path: Path, *, tensors: bool = True) -> _Stored:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise _unusable(path, "is damaged or is not a checkpoint of lipexp") from error
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    """sha256 of names and numbers: safetensors itself has no checksum."""
+    found = hashlib.sha256()
+    for name in sorted(tensors):
+        found.update(name.encode())
+        found.update(tensors[name].numpy().tobytes())
+    return found.hexdigest()
 
 
 def _unusable(path: Path, what: str) -> UserError:

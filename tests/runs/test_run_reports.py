@@ -45,12 +45,19 @@ def test_certified_shares_are_of_radii_beyond_the_float_that_is_not_below_the_ra
     radii = [0.0, 0.3, 0.30000000000000004, math.nextafter(0.30000000000000004, 1), math.inf]
     path = tmp_path / "certificates.csv"
     path.write_text("\n".join(["radius", *map(str, radii)]) + "\n")
-    assert shares(path, ["0.3", "3/10", "0.25", "1"]) == {
+    assert shares(path, ["0.3", "3/10", "0.25", "1"], images=5) == {
         "0.3": 2 / 5,
         "3/10": 2 / 5,
         "0.25": 4 / 5,
         "1": 1 / 5,
     }
+
+
+def test_a_table_that_lacks_images_is_no_share(tmp_path):
+    path = tmp_path / "certificates.csv"
+    path.write_text("radius\n1.0\n")
+    with pytest.raises(ValueError, match="has 1 rows of 2"):
+        shares(path, ["0.3"], images=2)
 
 
 @pytest.mark.parametrize("keys", [["model=aol", "activation=maxmin"], ["model=sll"]])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from lipexp.cli import guarded
 from lipexp.config import conf_folder
 from lipexp.errors import RunError, UserError
 from lipexp.runs import train_task
+from lipexp.runs.train_report import chance_warning
 from lipexp.training import checkpoint, loop
 
 SMALL = ["task=train", "depth=2", "width=16", "task.epochs=3", "batch=256", "task.lr=0.01"]
@@ -199,6 +201,36 @@ def test_other_radii_are_the_same_run_with_other_shares(capsys):
     assert f"CRA@1/7 {100 * share:.2f} %" in shown
     assert "done already" in shown
     assert contents(folder) == before
+
+
+def test_certificates_cut_short_are_not_believed(capsys):
+    folder = lipexp.run(SMALL)
+    path = folder / "certificates.csv"
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-7]))
+    assert guarded(["run", *SMALL]) == 2
+    assert "has 353 rows of 360" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("gone", ["certificates.csv", "plots"])
+def test_what_was_taken_away_is_made_again(gone, monkeypatch):
+    folder = lipexp.run(SMALL)
+    before = contents(folder)
+    if gone == "plots":
+        shutil.rmtree(folder / gone)
+    else:
+        (folder / gone).unlink()
+    trained = []
+    monkeypatch.setattr(loop.Training, "_train_on", lambda *_: trained.append(1))
+    lipexp.run(SMALL)
+    assert not trained
+    assert contents(folder) == before
+    assert (folder / "plots" / "learning_curves.png").exists()
+
+
+def test_a_network_at_chance_is_warned_of():
+    labels = pd.Series([0, 1, 1, 2])
+    assert "50.00 %" in chance_warning(0.5, labels)
+    assert chance_warning(0.51, labels) is None
 
 
 def test_the_loaded_network_is_the_certified_one():

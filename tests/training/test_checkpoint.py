@@ -16,7 +16,7 @@ from lipexp.errors import UserError
 from lipexp.layers import LAYERS
 from lipexp.networks.blueprint import Blueprint
 from lipexp.networks.lipconvnet import lipconvnet
-from lipexp.training import AUGMENTATIONS, OPTIMIZERS
+from lipexp.training import AUGMENTATIONS, OPTIMIZERS, checkpoint
 from lipexp.training.checkpoint import KIND, load, load_network, save
 from tests.training.small_training import (
     image_examples,
@@ -209,10 +209,11 @@ def test_other_steps_in_an_epoch_are_refused(saved):
 def rewrite(path, change, kind=KIND):
     """The file with other tensors, which ``change`` edits, and another kind."""
     with safe_open(path, framework="pt") as file:
-        metadata = {kind: file.metadata()[KIND]}
+        about = json.loads(file.metadata()[KIND])
     tensors = load_file(path)
     change(tensors)
-    save_file(tensors, path, metadata)
+    about["sha256"] = checkpoint._digest(tensors)
+    save_file(tensors, path, {kind: json.dumps(about)})
 
 
 def test_a_later_form_of_checkpoint_is_refused(saved):
@@ -242,6 +243,13 @@ def test_optimiser_state_in_other_places_is_refused(saved, change, line):
 
 def rename(tensors, old, new):
     return {f"optimizer.{new}": tensors.pop(f"optimizer.{old}")}
+
+
+def test_a_single_changed_bit_is_seen(saved):
+    content = bytearray(saved.read_bytes())
+    content[-20] ^= 4
+    saved.write_bytes(bytes(content))
+    refused(saved, "its numbers are not those that were written")
 
 
 def test_a_tensor_that_is_gone_is_missed(saved):
