@@ -14,6 +14,7 @@ COMMANDS = {
     "list": "what can be chosen",
     "data": "where the data sets are looked for, whether they are whole; fetches them",
     "collect": "all runs as one table, with a plot",
+    "figures": "the decay paper's figures measured anew, and the report beside print",
 }
 
 HELP = """\
@@ -88,12 +89,17 @@ def guarded(argv: list[str]) -> int:
     except BrokenPipeError:  # `lipexp list | head`
         _drop_stdout()
         return 0
-    except Terminated:
-        print("lipexp: terminated", file=sys.stderr)
+    except Terminated as error:
+        print(_interrupted("terminated", error), file=sys.stderr)
         return 143
-    except KeyboardInterrupt:
-        print("lipexp: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print(_interrupted("interrupted", error), file=sys.stderr)
         return 130
+
+
+def _interrupted(what: str, error: KeyboardInterrupt) -> str:
+    """With what a run has to say of what is left of it."""
+    return "; ".join([f"lipexp: {what}", *map(str, error.args)])
 
 
 def _drop_stdout() -> None:
