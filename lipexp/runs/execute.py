@@ -138,15 +138,23 @@ class _Claim:
 
         self._folder = request.folder
         self._made: list[Path] = []
+        lock = self._folder / ".lock"
         try:
-            self._made = _missing_parents(self._folder)
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._lock = FileLock(self._folder / ".lock")
-            try:
-                self._lock.acquire(timeout=0)
-            except Timeout:
-                progress.line(f"another process is at {self._folder}; waiting for it")
-                self._lock.acquire()
+            while True:
+                self._made += _missing_parents(self._folder)
+                self._folder.mkdir(parents=True, exist_ok=True)
+                self._lock = FileLock(lock)
+                try:
+                    try:
+                        self._lock.acquire(timeout=0)
+                    except Timeout:
+                        progress.line(f"another process is at {self._folder}; waiting for it")
+                        self._lock.acquire()
+                except FileNotFoundError:
+                    continue  # who had it is taking the folder away
+                if lock.exists():
+                    break
+                self._lock.release()  # it was taken away
             write_text(_config_text(request), self._folder / "config.yaml")
         except OSError as error:
             self._take_back()
@@ -161,11 +169,11 @@ class _Claim:
         return self
 
     def __exit__(self, kind, value, trace) -> None:
-        (self._folder / ".lock").unlink(missing_ok=True)
-        self._lock.release()
         kept = (self._folder / CHECKPOINT).exists()
         if kind is not None and not kept and read_summary(self._folder) is None:
             self._take_back()
+        (self._folder / ".lock").unlink(missing_ok=True)
+        self._lock.release()  # last: who waits for it must not see a folder that is being removed
 
     def _take_back(self) -> None:
         """Removes the folders this claim made, as far as nobody else has put anything there."""
