@@ -84,18 +84,15 @@ def margin_constants(module: nn.Module, classes: int) -> Tensor:
     For a margin m_j each, all inputs nearer than min_j m_j / c_yj have label y, rounding aside.
     Raises UserError where the bound of a module is not known.
     """
-    return constants_of(steps_of(module), classes)[0]
+    return constants_of(steps_of(module), classes)
 
 
-def constants_of(steps: Sequence[Step], classes: int) -> tuple[Tensor, Tensor]:
-    """Those constants by bounds of at least 1 each, and by the tight ones."""
+def constants_of(steps: Sequence[Step], classes: int, *, tight: bool = False) -> Tensor:
+    """Those constants by bounds of at least 1 each, or by the tight ones, which cost more."""
     head = find_head(steps)
     distances = None if head is None else row_distances(head.weight)
-    raised, tight = [step.bound for step in steps], [step.tight for step in steps]
-    return (
-        pair_constants(raised, head, distances, classes),
-        pair_constants(tight, head, distances, classes),
-    )
+    bounds = [step.tight if tight else step.bound for step in steps]
+    return pair_constants(bounds, head, distances, classes)
 
 
 def pair_constants(

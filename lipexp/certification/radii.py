@@ -62,7 +62,9 @@ def radii_of(steps: Sequence[Step], passage: Passage, labels: Tensor, box: bool)
     """
     inputs = math.prod(passage.shapes[0])
     classes = passage.scores.shape[1]
-    raised, tight = (found[labels] for found in constants.constants_of(steps, classes))
+    raised, tight = (
+        constants.constants_of(steps, classes, tight=tight)[labels] for tight in (False, True)
+    )
     margin = margins(passage.scores, labels)
     error = error_at(steps, passage.shapes, passage.norms, input_error(passage.sizes, inputs))
     if box:

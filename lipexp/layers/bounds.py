@@ -205,7 +205,7 @@ def _gershgorin(kernel: Tensor) -> float:
     return math.sqrt(float(sums.max()) * (1 + 8 * UNIT_ROUNDOFF) + 2.0**-900)
 
 
-GRID_WORK = 2e10  # multiplications that the symbol's norms may cost
+GRID_WORK = 5e9  # multiplications that the symbol's norms may cost
 
 
 def _on_a_grid(kernel: Tensor) -> float:
