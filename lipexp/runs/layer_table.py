@@ -8,11 +8,10 @@ import numpy as np
 import pandas as pd
 
 from lipexp.config import Request
-from lipexp.networks.blueprint import Blueprint
 from lipexp.networks.lipconvnet import hidden_sizes
 from lipexp.probing.probe import Statistics
 from lipexp.runs.plan import blueprint, convolves
-from lipexp.theory import ImageLayer, Profile, free_weight_variance, image_profile, profile
+from lipexp.theory import ImageLayer, Profile, image_profile, profile
 
 MEASURED = (
     "log10_second_moment",
@@ -117,7 +116,7 @@ def predict(request: Request, entering: float, cotangent: str) -> Profile:
         rows=keys.get("rows", False),
         q=keys.get("q", "one"),
         hidden=keys.get("hidden"),
-        init_variance=_scale_of_gnd(plan),
+        init_keys=plan.init_keys,
         between=plan.between,
         cotangent=cotangent,
     )
@@ -141,13 +140,6 @@ def predict_images(request: Request, entering: np.ndarray) -> Profile:
         rows=keys.get("rows", False),
         q=keys.get("q", "one"),
         hidden=keys.get("hidden"),
-        init_variance=_scale_of_gnd(plan),
+        init_keys=plan.init_keys,
         between=plan.between,
     )
-
-
-def _scale_of_gnd(plan: Blueprint) -> float | None:
-    """The variance of gnd's entries, which only its keys tell; None for the other inits."""
-    if plan.init != "gnd":
-        return None
-    return free_weight_variance("gnd", fan_in=1, fan_out=1, **plan.init_keys)

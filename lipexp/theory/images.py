@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -83,7 +83,7 @@ def image_profile(
     q: str = "one",
     hidden: int | None = None,
     slope: float = LEAKY_SLOPE,
-    init_variance: float | None = None,
+    init_keys: Mapping | None = None,
     between: str = "identity",
     padding: str = "zeros",
 ) -> Profile:
@@ -114,7 +114,7 @@ def image_profile(
     start = _input_map(input_second_moment, layers[0])
     phi = activation_law(activation, slope)
     biased = bias not in ("zero", "none")
-    keys = {"rows": False if residual else rows, "q": q, "init_variance": init_variance}
+    keys = {"rows": False if residual else rows, "q": q, "init_keys": init_keys}
     weights = {layer: _weight(model, init, layer, hidden, keys) for layer in set(layers)}
     means = np.array([_log10_mean_square(weights[layer], layer) for layer in layers])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -82,7 +82,7 @@ def profile(
     q: str = "one",
     hidden: int | None = None,
     slope: float = LEAKY_SLOPE,
-    init_variance: float | None = None,
+    init_keys: Mapping | None = None,
     between: str = "identity",
     cotangent: str = "gaussian",
 ) -> Profile:
@@ -133,7 +133,7 @@ def profile(
             activation,
             widths,
             rows=rows,
-            init_variance=init_variance,
+            init_keys=init_keys,
             masked=cotangent == "loss",
             **options,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from lipexp.theory.activations import LEAKY_SLOPE, ActivationLaw, activation_law
 from lipexp.theory.gaussian import check_sizes
@@ -54,7 +55,7 @@ def decay_per_layer(
     rows: bool | str = False,
     q: str = "one",
     slope: float = LEAKY_SLOPE,
-    init_variance: float | None = None,
+    init_keys: Mapping | None = None,
     kernel_size: int = 1,
 ) -> float | None:
     """log10 of the factor by which a layer changes the second moment, deep in a zero-bias network.
@@ -64,14 +65,15 @@ def decay_per_layer(
     1 for abs, maxmin, identity and tanh (tanh: where the signal is small).  Residual
     (``model="sll"``): fan_in = features, fan_out = hidden, log10 of `residual_gain` both ways, from
     8 features on (with random q from 32).  Spectral: `spectral_weight_variance`, Gaussian and
-    uniform inits from 8 units on.  Elsewhere any iid symmetric init has the Gaussian law.
-    ``typical``: the mean of the logarithm, which one
-    network shows, instead of the logarithm of the mean; about 5/(2 n ln 10) lower for relu; None
-    for linear layers whose init is iid but not Gaussian, and for spectral ones with uniform init.
+    uniform inits from 8 units on.  AOL of entries that are not Gaussian: the delta-corrected mean
+    field of their shape (gnd: beta >= 1/2, or >= 0.2 from 16 units on).  Kernels, random q (both:
+    beta >= 1/2) and residual layers: the Gaussian law for any iid symmetric init.
+    ``typical``: the mean of the logarithm, which one network shows, instead of the logarithm of the
+    mean; about 5/(2 n ln 10) lower for relu; None for linear layers whose init is iid but not
+    Gaussian, and for spectral ones with uniform init.
 
     ``rows`` (True, False, "auto") is for aol and sll_feedforward, ``q`` ("one", "normal") for sll
-    and sll_feedforward, ``init_variance`` (of a free weight) for linear under an init whose scale
-    its name does not tell.
+    and sll_feedforward, ``init_keys`` for gnd ("alpha", "beta"; by default the init's own, 1, 1/2).
 
     ``kernel_size`` > 1: a convolution with fan_in and fan_out channels (sll: channels and hidden),
     circular padding or away from the border.  Zero padding loses more, at k = 3 and a side of s
@@ -95,14 +97,14 @@ def decay_per_layer(
             typical=typical,
             rows=rows,
             q=q,
-            init_variance=init_variance,
+            init_keys=init_keys,
         )
     if model == "sll":
         steps = residual_steps(init, activation, features=fan_in, hidden=fan_out, q=q, slope=slope)
         return None if steps is None else steps[1]
     phi = activation_law(activation, slope)
     weight = weight_law(
-        model, init, fan_in=fan_in, fan_out=fan_out, rows=rows, q=q, init_variance=init_variance
+        model, init, fan_in=fan_in, fan_out=fan_out, rows=rows, q=q, init_keys=init_keys
     )
     if has_gain(weight, phi):
         law, mean_log = layer_gain(weight, phi, fan_in=fan_in, fan_out=fan_out, backward=backward)

@@ -7,23 +7,54 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lipexp.inits import INITS
 from lipexp.theory import carrying, decay_per_layer, gaussian_weight_variance
 from lipexp.theory.typical import mask_spread
 from tests.theory.small_networks import activate, aol, haar, mean_and_error
 
-IID = ["normal", "gnd", "uniform", "laplace", "kaiming_normal", "xavier_uniform"]
+GAUSSIAN = ["normal", "kaiming_normal", "xavier_normal"]
 
 
 def square(model, init, activation, width, **options):
     return decay_per_layer(model, init, activation, fan_in=width, fan_out=width, **options)
 
 
-@pytest.mark.parametrize("init", IID)
+@pytest.mark.parametrize("init", GAUSSIAN)
 @pytest.mark.parametrize("backward", [False, True])
 @pytest.mark.parametrize("rows", [False, True, "auto"])
-def test_square_aol_has_one_law_for_every_iid_init_both_ways(init, backward, rows):
+def test_square_aol_has_one_law_for_every_gaussian_init_both_ways(init, backward, rows):
     rate = square("aol", init, "relu", 64, backward=backward, rows=rows)
     assert rate == pytest.approx(-1.162280, abs=6e-7)
+
+
+@pytest.mark.parametrize(
+    ("init", "init_keys", "d", "n", "matrices", "off"),
+    [
+        ("gnd", None, 24, 24, 1500, 0.003),
+        ("gnd", {"alpha": 7.0, "beta": 0.5}, 64, 64, 300, 0.001),
+        ("gnd", {"beta": 0.2}, 64, 64, 300, 0.006),
+        ("laplace", None, 16, 64, 2000, 0.001),
+        ("kaiming_uniform", None, 16, 16, 3000, 0.001),
+    ],
+)
+def test_aol_of_other_shapes_has_the_mean_square_of_their_own(init, init_keys, d, n, matrices, off):
+    rng = np.random.default_rng(0)
+    weights = (INITS[init]((d, n), rng, **(init_keys or {})) for _ in range(matrices))
+    mean, error = mean_and_error([np.mean(aol(weight) ** 2) for weight in weights])
+    sizes = {"fan_in": n, "fan_out": d}
+    law = 10 ** decay_per_layer("aol", init, "identity", init_keys=init_keys, **sizes) / n
+    tolerance = 4 * error / mean + off
+    assert abs(law / mean - 1) < tolerance
+    assert abs(gaussian_weight_variance(**sizes) / mean - 1) > tolerance  # it would not do
+
+
+def test_tails_too_heavy_for_the_correction_have_no_law():
+    for beta, width in ((0.1, 64), (0.1, 1024), (0.2, 10), (0.4, 15)):
+        assert square("aol", "gnd", "relu", width, init_keys={"beta": beta}) is None
+    assert square("aol", "gnd", "relu", 16, init_keys={"beta": 0.2}) is not None
+    q = {"q": "normal", "init_keys": {"beta": 0.4}}
+    assert square("sll_feedforward", "gnd", "relu", 64, **q) is None
+    assert square("aol", "gnd", "relu", 64, kernel_size=3, init_keys={"beta": 0.4}) is None
 
 
 @pytest.mark.parametrize(
@@ -79,7 +110,7 @@ def test_random_q_has_the_known_law_and_the_measured_typical_rate(
     ours = square("sll_feedforward", "normal", activation, width, typical=True, **options)
     assert abs(ours - typical) < 3 * error
     plain = square("sll_feedforward", "normal", activation, width)
-    assert plain == square("aol", "gnd", activation, width)
+    assert plain == square("aol", "kaiming_normal", activation, width)
 
 
 @pytest.mark.parametrize(
@@ -211,9 +242,11 @@ def test_a_rescaled_layer_of_a_few_units_has_no_typical_rate():
 
 def test_linear_layers_take_the_variance_of_their_init():
     assert square("linear", "normal", "relu", 64) == pytest.approx(math.log10(64 / 2))
-    assert square("linear", "gnd", "relu", 64) is None  # its scale and shape are not given
-    assert square("linear", "normal", "relu", 64, init_variance=2 / 64) == pytest.approx(0)
-    assert square("linear", "gnd", "relu", 64, init_variance=0.0) is None  # (1e-200)^2, say
+    gnd = square("linear", "gnd", "relu", 64, init_keys={"alpha": 0.5, "beta": 2.0})
+    assert gnd == pytest.approx(math.log10(64 / 2 * 0.5**2 / 2))
+    assert square("linear", "gnd", "relu", 64) == pytest.approx(math.log10(64 / 2 * 120))
+    for alpha in (1e-200, 1e200):  # the square under- and overflows
+        assert square("linear", "gnd", "relu", 64, init_keys={"alpha": alpha}) is None
     assert square("linear", "xavier_uniform", "abs", 64) == pytest.approx(0)
     rate = decay_per_layer("linear", "xavier_normal", "identity", fan_in=10, fan_out=30)
     assert rate == pytest.approx(math.log10(10 * 2 / 40))

@@ -171,7 +171,7 @@ def test_biases_end_in_their_closed_plateaus():
         ("corrected", 1 - gain, 0.0),
     ]:
         assert bias_variance(mode, fan_in=64, fan_out=64) == pytest.approx(variance)
-        end = profile("aol", "uniform", "relu", [64] * 101, bias=mode).log10_second_moment[-1]
+        end = profile("aol", "xavier_normal", "relu", [64] * 101, bias=mode).log10_second_moment[-1]
         assert end == pytest.approx(math.log10(variance / (1 - gain)), abs=1e-11)
         assert end == pytest.approx(log10_plateau, abs=2e-5)
     wide = profile("aol", "normal", "relu", [8192] * 11, bias="normal").log10_second_moment[-1]
@@ -245,7 +245,7 @@ def test_other_weights_do_not_see_where_the_cotangent_comes_from(model, init, ac
 
 @pytest.mark.parametrize("init", ["kaiming_uniform", "laplace", "gnd"])
 def test_linear_layers_that_are_not_gaussian_have_a_law_but_no_typical_profile(init):
-    law = profile("linear", init, "relu", [16] * 4, init_variance=2 / 16)
+    law = profile("linear", init, "relu", [16] * 4)
     assert np.isfinite(law.log10_second_moment).all()
     assert np.isfinite(law.log10_gradient_second_moment).all()
     assert np.isnan(law.typical_log10_second_moment[2:]).all()
@@ -283,7 +283,8 @@ def test_a_bias_on_identity_layers_has_a_law_where_norms_are_kept(activation, kn
         (("aol", "orthogonal", "tanh"), {}),
         (("aol", "identity", "tanh"), {}),
         (("spectral", "gnd", "relu"), {}),
-        (("linear", "gnd", "relu"), {}),
+        (("linear", "gnd", "relu"), {"init_keys": {"alpha": 1e-200}}),
+        (("aol", "gnd", "relu"), {"init_keys": {"beta": 0.1}}),
         (("sll", "normal", "relu"), {"bias": "default"}),
         (("sll", "normal", "relu"), {"between": "relu"}),
         (("sll", "identity", "leaky_relu"), {"between": "maxmin"}),
@@ -316,9 +317,10 @@ def test_weights_have_a_law_where_the_network_has_none():
 
 def test_the_law_line_names_what_is_used():
     assert profile("aol", "normal", "relu", [8, 8]).law == "Gaussian law, in expectation"
-    gnd = profile("aol", "gnd", "relu", [8, 8]).law
+    assert "init's shape" in profile("aol", "gnd", "relu", [8, 8]).law
+    gnd = profile("sll_feedforward", "gnd", "relu", [8, 8], q="normal").law
     assert "any iid symmetric init" in gnd
-    assert "4 % for gnd beta=0.5, more for heavier tails" in gnd
+    assert "5 % for gnd beta=0.5, more for heavier tails" in gnd
     assert "random q" in profile("sll_feedforward", "normal", "relu", [8, 8], q="normal").law
     assert "small signals" in profile("aol", "normal", "tanh", [8, 8]).law
     assert "symmetric about 0" in profile("aol", "identity", "relu", [8, 8]).law
