@@ -217,7 +217,8 @@ def read(config: Mapping[str, Any]) -> Request:
 def _settled(flat: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
     """The same keys with a default in place of null, where there is one."""
     chosen_names = {group: config[group]["name"] for group in GROUPS}
-    facts = {**chosen_names, "residual": LAYERS.fact(config["model"]["name"], "residual", False)}
+    residual = LAYERS.fact(config["model"]["name"], "residual", False)
+    facts = {**flat, **chosen_names, "residual": residual}
     by_default = defaults(conf_folder() / "defaults.yaml", facts)
     settled = {k: by_default.get(k) if v is None else v for k, v in flat.items()}
     if "dataset.features" in settled and settled["dataset.features"] is None:

@@ -1,7 +1,7 @@
-"""What a key is that nobody typed: by task, model, network and data set.
+"""What a key is that nobody typed: by task, model, network, data set and what else was typed.
 
 The rules stand in conf/defaults.yaml, blocks of conditions and values; every block whose conditions
-hold counts, and a later one wins over an earlier one.
+hold counts, and a later one wins over an earlier one, whose values it may ask for.
 """
 
 from __future__ import annotations
@@ -22,11 +22,13 @@ def _blocks(path: Path) -> list[Mapping[str, Mapping[str, Any]]]:
 def defaults(path: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
     """The default of every key that a rule speaks of, by flat key.
 
-    ``facts``: the chosen task, model, network and dataset by name, and whether the model is
-    ``residual``.
+    ``facts``: the chosen task, model, network and dataset by name, whether the model is
+    ``residual``, and every key that was typed.
     """
+    typed = {key: value for key, value in facts.items() if value is not None}
     found: dict[str, Any] = {}
     for block in _blocks(path):
-        if all(facts.get(key) == value for key, value in block["when"].items()):
+        known = found | typed
+        if all(known.get(key) == value for key, value in block["when"].items()):
             found |= block["then"]
     return found
