@@ -7,6 +7,7 @@ import pandas as pd
 from lipexp.activations import ACTIVATIONS
 from lipexp.figures.atlas_rates import DEEP, LARGEST_CHANGE, WAYS
 from lipexp.figures.figure import STANDARD_ERRORS
+from lipexp.runs.summary import plural
 from lipexp.theory.weights import IID_INITS
 
 
@@ -21,21 +22,21 @@ def paragraphs(table: pd.DataFrame, compared: pd.DataFrame) -> list[str]:
 
 def _counts(table: pd.DataFrame, compared: pd.DataFrame) -> str:
     known, lawless = compared["law"].notna().sum(), int(compared["law"].isna().sum())
-    parts = [f"{table[key].nunique()} {word}" for key, word in _SIZES.items()]
+    parts = [plural(table[key].nunique(), word) for key, word in _SIZES.items()]
     return (
-        f"**{len(table)} combinations** ({', '.join(parts)}; residual layers with those "
-        f"activations that keep them 1-Lipschitz), forward and backward: {known} rates have a law, "
-        f"{lawless} have none and are measured alone. gnd has beta = 1/2. The layer "
+        f"**{len(table)} combinations** ({', '.join(parts)}; q=normal counts as a layer; "
+        "residual layers with those activations that keep them 1-Lipschitz), forward and backward: "
+        f"{known} rates have a law, {lawless} have none and are measured alone. gnd has beta = 1/2. The layer "
         "linear is not 1-Lipschitz. All rows are in `decay_atlas/rates.csv`."
     )
 
 
 _SIZES = {
-    "layer": "layers and variants",
-    "init": "inits",
-    "activation": "activations",
-    "bias": "bias mode(s)",
-    "width": "width(s)",
+    "layer": "layer",
+    "init": "init",
+    "activation": "activation",
+    "bias": "bias mode",
+    "width": "width",
 }
 
 

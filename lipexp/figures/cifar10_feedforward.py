@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from lipexp.figures.figure import LATER, Check, Context, PaperFigure, Setting, Tables
 from lipexp.figures.training_pictures import HOW, START, VARIANCE, against_depth
 from lipexp.figures.trainings import PLAIN, data_named, data_of, over_seeds, said, starts, sweep
+from lipexp.runs.summary import plural
 
 _PAPERS = {"init": "kaiming_normal", "activation": "relu", "model.rows": False}
 CASES: dict[str, dict[str, Any]] = {
@@ -101,8 +102,10 @@ def draw(tables: Tables, setting: Setting) -> Figure:
         for column, (value, _) in zip(COLUMNS, printed(case, depth) or (), strict=False)
     ]
     table = tables["trained"]
-    note = f"{setting['epochs']} epochs, Adam 1e-3, batch {setting['batch']}, crop and flip, "
-    note += f"{len(setting['seeds'])} seed(s); in print: 100 epochs, 3 seeds. "
+    note = f"{plural(setting['epochs'], 'epoch')}, Adam 1e-3, batch {setting['batch']}, "
+    note += (
+        f"crop and flip, {plural(len(setting['seeds']), 'seed')}; in print: 100 epochs, 3 seeds. "
+    )
     return against_depth(
         table,
         f"CIFAR-10, width {setting['width']}: accuracy and signal at the start",
@@ -116,7 +119,7 @@ def draw(tables: Tables, setting: Setting) -> Figure:
 
 def checks(tables: Tables, setting: Setting) -> list[Check]:
     table = tables["trained"]
-    n = f"{len(setting['seeds'])} seed(s), {setting['epochs']} epochs"
+    n = f"{plural(len(setting['seeds']), 'seed')}, {plural(setting['epochs'], 'epoch')}"
     whole = setting["epochs"] == SETTINGS["paper"]["epochs"]
     found = []
     for column, name, place in zip(COLUMNS, ("accuracy", f"CRA@{EPS}"), (0, 1), strict=True):
@@ -132,7 +135,7 @@ def checks(tables: Tables, setting: Setting) -> list[Check]:
                 draw_ = spread / value / 3**0.5 if value else 0.0
                 found.append(Check(what, None, ours, error, n, value, LATER, draw=draw_))
             else:
-                after = f"after {setting['epochs']} epochs instead of 100: {ours:.2f}"
+                after = f"after {plural(setting['epochs'], 'epoch')} instead of 100: {ours:.2f}"
                 found.append(Check(what, None, None, None, n, value, LATER, note=after))
     return found
 

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from lipexp.figures.figure import LATER, Check, Context, PaperFigure, Setting, Tables
 from lipexp.figures.training_pictures import HOW, START, VARIANCE, against_depth
 from lipexp.figures.trainings import PLAIN, data_named, data_of, over_seeds, said, starts, sweep
+from lipexp.runs.summary import plural
 
 # name: keys of the layer, and bias
 CASES: dict[str, dict[str, Any]] = {
@@ -76,8 +77,8 @@ def draw(tables: Tables, setting: Setting) -> Figure:
         ]
     )
     table = tables["trained"]
-    note = f"{setting['epochs']} epoch(s), Adam 1e-3, batch {setting['batch']}, relu, "
-    note += f"{len(setting['seeds'])} seed(s); in print: 25 epochs, 10 seeds. {HOW} "
+    note = f"{plural(setting['epochs'], 'epoch')}, Adam 1e-3, batch {setting['batch']}, relu, "
+    note += f"{plural(len(setting['seeds']), 'seed')}; in print: 25 epochs, 10 seeds. {HOW} "
     note += f"Data: {data_named(table)}"
     return against_depth(
         table,
@@ -102,14 +103,14 @@ def checks(tables: Tables, setting: Setting) -> list[Check]:
     for row in over_seeds(table, ["case", "depth"], "test_accuracy").itertuples():
         what = f"Covertype, {row.case}, depth {row.depth}: accuracy, %"
         ours, error = 100 * row.mean, None if pd.isna(row.error) else 100 * row.error
-        n = f"{len(setting['seeds'])} seed(s), {setting['epochs']} epoch(s)"
+        n = f"{plural(len(setting['seeds']), 'seed')}, {plural(setting['epochs'], 'epoch')}"
         value, spread = IN_PRINT.get((row.case, row.depth), (None, 0.0))
         if value is None or whole:
             draw_ = spread / value / 10**0.5 if value else 0.0
             source = LATER if value else ""
             found.append(Check(what, None, ours, error, n, value, source, draw=draw_))
             continue
-        after = f"after {setting['epochs']} epoch(s) instead of 25: {ours:.2f}"
+        after = f"after {plural(setting['epochs'], 'epoch')} instead of 25: {ours:.2f}"
         here = table[(table["case"] == row.case) & (table["depth"] == row.depth)]
         if (here["predicted_commonest"] == 1).all():
             after += ", all rows given to one class"
@@ -129,7 +130,7 @@ def _remedy(table: pd.DataFrame, setting: Setting) -> list[Check]:
     mean = 100 * float(gain.mean())
     error = 100 * float(gain.std(ddof=1) / len(gain) ** 0.5) if len(gain) > 1 else None
     what = f"Covertype, depth {depth}: accuracy with corrected less that with zero bias, points"
-    n = f"{len(gain)} seed(s), {setting['epochs']} epoch(s)"
+    n = f"{plural(len(gain), 'seed')}, {plural(setting['epochs'], 'epoch')}"
     shows = mean - 3 * (error or 0.0) < 1.0
     if not _is_whole(setting):
         return [Check(what, None, mean + 0.0, error, n)]

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from lipexp.figures.figure import Check, Context, PaperFigure, Setting, Tables
 from lipexp.figures.training_pictures import HOW, START, VARIANCE, against_depth
 from lipexp.figures.trainings import data_named, data_of, over_seeds, said, starts, sweep
+from lipexp.runs.summary import plural
 
 _NORMAL = {"model": "aol", "init": "kaiming_normal", "activation": "relu", "model.rows": False}
 _SORTING = {"model": "aol", "init": "orthogonal", "activation": "maxmin", "bias": "zero"}
@@ -91,8 +92,8 @@ def draw(tables: Tables, setting: Setting) -> Figure:
     name = setting["datasets"][0]
     table = tables["trained"]
     table = table[table["dataset"] == name]
-    note = f"{setting['epochs']} epochs, Adam, one cycle, {len(setting['seeds'])} seed(s), the "
-    note += f"same recipe for all. Data: {data_named(table)}. Points of one depth stand side "
+    note = f"{plural(setting['epochs'], 'epoch')}, Adam, one cycle, "
+    note += f"{plural(len(setting['seeds']), 'seed')}, the same recipe for all. Data: {data_named(table)}. Points of one depth stand side "
     note += "by side. CRA@r: certified robust accuracy at l2 radius r. " + HOW
     return against_depth(
         table,
@@ -108,7 +109,7 @@ def draw(tables: Tables, setting: Setting) -> Figure:
 
 def checks(tables: Tables, setting: Setting) -> list[Check]:
     table = tables["trained"]
-    n = f"{len(setting['seeds'])} seed(s), {setting['epochs']} epochs"
+    n = f"{plural(len(setting['seeds']), 'seed')}, {plural(setting['epochs'], 'epoch')}"
     found = []
     for column, label in (("test_accuracy", "accuracy"), ("cra", "CRA")):
         for row in over_seeds(table, ["dataset", "case", "depth"], column).itertuples():

@@ -19,6 +19,7 @@ from lipexp.figures import page
 from lipexp.figures.figure import LATER, Check, Context, PaperFigure, Setting, Tables
 from lipexp.figures.trainings import data_named, data_of, over_seeds, said, starts, sweep
 from lipexp.plots import style
+from lipexp.runs.summary import plural
 
 EPS = (0.25, 0.5, 1)
 COLUMNS = ("test_accuracy", *(f"cra_{eps}" for eps in EPS))
@@ -111,7 +112,7 @@ def draw(tables: Tables, setting: Setting) -> Figure:
     axes.set_xticks(places, LABELS)
     sizes = "; ".join(
         f"{kind}: depth {setting[kind]['depth']}, width {setting[kind]['width']}, "
-        f"{setting[kind]['epochs']} epoch(s)"
+        f"{plural(setting[kind]['epochs'], 'epoch')}"
         for kind in ("dense", "convolutional")
     )
     note = f"Not the paper's network, which was trained for 1,000 epochs. {sizes}. "
@@ -131,7 +132,7 @@ def checks(tables: Tables, setting: Setting) -> list[Check]:
             size = setting[row.network]
             what = f"{row.network} residual SLL, {row.bias} bias: {label}, %"
             error = None if pd.isna(row.error) else 100 * row.error
-            n = f"{len(setting['seeds'])} seed(s), {size['epochs']} epoch(s)"
+            n = f"{plural(len(setting['seeds']), 'seed')}, {plural(size['epochs'], 'epoch')}"
             found.append(Check(what, None, 100 * row.mean, error, n))
     return [*found, *_remedy(table, setting)]
 
@@ -144,7 +145,7 @@ def _remedy(table: pd.DataFrame, setting: Setting) -> list[Check]:
     gain = 100 * (dense.loc["corrected"] - dense.loc["default"])
     error = float(gain.std(ddof=1) / len(gain) ** 0.5) if len(gain) > 1 else None
     what = "dense residual SLL: accuracy with corrected less that with default bias, points"
-    n = f"{len(gain)} seed(s)"
+    n = f"{plural(len(gain), 'seed')}"
     shows = float(gain.mean()) - 3 * (error or 0.0) < 1.0
     if error is None:  # one seed's luck is as large
         return [Check(what, None, float(gain.mean()), None, n)]

@@ -16,6 +16,7 @@ import pandas as pd
 
 from lipexp.config import typed
 from lipexp.figures.figure import Context, mean_and_error
+from lipexp.runs.summary import plural
 
 # The decay paper's training: plain cross-entropy, Adam at one learning rate.
 PLAIN = {
@@ -123,7 +124,7 @@ def said(table: pd.DataFrame) -> str:
     epochs = " or ".join(map(str, sorted(set(table["epochs"]), reverse=True)))
     return (
         f"Data: {first['data']} ({first['train_images']:,} training and {first['test_images']:,} "
-        f"test inputs). {epochs} epoch(s), {seeds} seed(s), "
+        f"test inputs). {plural(epochs, 'epoch')}, {plural(seeds, 'seed')}, "
         f"{table['training_seconds'].sum():.0f} s of training in all."
     )
 
