@@ -23,13 +23,14 @@ GAP, LABELS, EDGE = 0.14, 1.78, 0.08  # inches
 ONE_LINE, LINES = (0.155, 0.42), (0.118, 0.66)
 NOTHING = "#DDDDDD"  # a combination that is not allowed
 DARKEST = 1.5  # decades per layer
+ALIKE = 0.02  # decades per layer: hardly more than a cell's last digit
 DECAY = LinearSegmentedColormap.from_list("decay", ["#FFF3E0", "#F0B060", "#C05000", "#5A1E00"])
 GROWTH = LinearSegmentedColormap.from_list("growth", ["#F4EAF1", "#CC79A7", "#6B2A50"])
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the map: a layer, and inits whose laws are the same."""
+    """One line of the map: a layer, and inits whose laws are alike."""
 
     layer: str
     inits: tuple[str, ...]
@@ -76,16 +77,26 @@ def panels(table: pd.DataFrame) -> list[list[Panel]]:
 
 
 def rows_of(table: pd.DataFrame) -> list[Row]:
-    """Layers in their order, inits together whose laws are the same for every activation."""
+    """Layers in their order, inits together whose laws agree to ALIKE for every activation."""
     first = table[(table["width"] == table["width"].iloc[0]) & (table["bias"] == "zero")]
     known = [f"{way}_{kind}" for way in ("forward", "backward") for kind in ("law", "typical")]
-    found: dict[tuple, list[str]] = {}
+    found: list[tuple[str, np.ndarray, list[str]]] = []
     for (layer, init), part in first.groupby(["layer", "init"], sort=False):
-        laws = part[known].round(9).to_numpy()
-        lawless = np.isnan(laws).all()
-        key = (layer, init if lawless else np.nan_to_num(laws, nan=99.0).tobytes())
-        found.setdefault(key, []).append(init)
-    return [Row(key[0], tuple(inits)) for key, inits in found.items()]
+        laws = part[known].to_numpy()
+        for other, theirs, inits in found:
+            if other == layer and _alike(laws, theirs):
+                inits.append(init)
+                break
+        else:
+            found.append((layer, laws, [init]))
+    return [Row(layer, tuple(inits)) for layer, _, inits in found]
+
+
+def _alike(laws: np.ndarray, others: np.ndarray) -> bool:
+    """Whether there are laws, and the same ones; a typical rate may be known of one init alone."""
+    if laws.shape != others.shape or np.isnan(laws).all() or np.isnan(others).all():
+        return False
+    return np.allclose(laws, others, rtol=0, atol=ALIKE, equal_nan=True)
 
 
 def rate_text(rate: float) -> str:

@@ -26,8 +26,9 @@ def _counts(table: pd.DataFrame, compared: pd.DataFrame) -> str:
     return (
         f"**{len(table)} combinations** ({', '.join(parts)}; q=normal counts as a layer; "
         "residual layers with those activations that keep them 1-Lipschitz), forward and backward: "
-        f"{known} rates have a law, {lawless} have none and are measured alone. gnd has beta = 1/2. The layer "
-        "linear is not 1-Lipschitz. All rows are in `decay_atlas/rates.csv`."
+        f"{known} rates have a law, {lawless} have none and are measured alone. "
+        "gnd has beta = 1/2. The layer linear is not 1-Lipschitz. All rows are in "
+        "`decay_atlas/rates.csv`."
     )
 
 

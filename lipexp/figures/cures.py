@@ -93,7 +93,8 @@ def draw(tables: Tables, setting: Setting) -> Figure:
     table = tables["trained"]
     table = table[table["dataset"] == name]
     note = f"{plural(setting['epochs'], 'epoch')}, Adam, one cycle, "
-    note += f"{plural(len(setting['seeds']), 'seed')}, the same recipe for all. Data: {data_named(table)}. Points of one depth stand side "
+    note += f"{plural(len(setting['seeds']), 'seed')}, the same recipe for all. "
+    note += f"Data: {data_named(table)}. Points of one depth stand side "
     note += "by side. CRA@r: certified robust accuracy at l2 radius r. " + HOW
     return against_depth(
         table,

@@ -92,7 +92,7 @@ def draw(tables: Tables, setting: Setting) -> Figure:
         f"Measured ({how}; float64): mean of the logarithm, one input. Blue: signal and gradient "
         f"are both within {LARGEST_CHANGE:g} decades of their size after {DEEP:,} layers. Brown: "
         "decays; purple: grows; grey: not allowed, as the layer would not be 1-Lipschitz. Inits "
-        "whose law is the same share a row, which shows their mean. sll: residual; sll_ff: "
+        "whose laws agree to 0.02 share a row, which shows their mean. sll: residual; sll_ff: "
         "sll_feedforward; q=normal: its q drawn as exp N(0, 1). Under a bias: the difference "
         "between two inputs."
     )

@@ -121,10 +121,11 @@ def said(table: pd.DataFrame) -> str:
     """What was trained on, in a sentence."""
     first = table.iloc[0]
     seeds = table["seed"].nunique()
-    epochs = " or ".join(map(str, sorted(set(table["epochs"]), reverse=True)))
+    *others, last = sorted(set(table["epochs"]), reverse=True)
+    epochs = " or ".join([*map(str, others), plural(last, "epoch")])
     return (
         f"Data: {first['data']} ({first['train_images']:,} training and {first['test_images']:,} "
-        f"test inputs). {plural(epochs, 'epoch')}, {plural(seeds, 'seed')}, "
+        f"test inputs). {epochs}, {plural(seeds, 'seed')}, "
         f"{table['training_seconds'].sum():.0f} s of training in all."
     )
 

@@ -180,7 +180,7 @@ def test_few_epochs_are_not_held_against_the_printed_values_and_many_are():
     found = {check.what: check for check in covertype.checks({"trained": table}, small)}
     what = "Covertype, SLL, corrected bias, depth 30: accuracy, %"
     assert found[what].ours is None
-    assert "not run at this size; after 1 epoch(s) instead of 25: 48.69" in found[what].verdict
+    assert "not run at this size; after 1 epoch instead of 25: 48.69" in found[what].verdict
     assert "all rows given to one class" in found[what].verdict
     assert "one class" not in found["Covertype, SLL, zero bias, depth 30: accuracy, %"].verdict
     paper = {**small, "epochs": 25}
