@@ -15,13 +15,16 @@ TASKS = Registry(
         "probe": Entry(
             "lipexp.runs.probe_task:prepare",
             "forward and backward statistics of every layer at initialisation",
-            # what is printed of a finished run
-            {"digest": "lipexp.runs.probe_digest:digest"},
+            # what is printed of a finished run, and the tables that it is printed of
+            {"digest": "lipexp.runs.probe_digest:digest", "tables": ("layers.csv",)},
         ),
         "train": Entry(
             "lipexp.runs.train_task:prepare",
             "trains, probes at chosen epochs, certifies the whole test set",
-            {"digest": "lipexp.runs.train_digest:digest"},
+            {
+                "digest": "lipexp.runs.train_digest:digest",
+                "tables": ("metrics.csv", "certificates.csv"),
+            },
         ),
     },
 )

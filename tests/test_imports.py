@@ -39,8 +39,8 @@ ROOMS = [
     "plots",
     "runs",
     "figures",
-    "cli",
     "launching",
+    "cli",
     "__init__",
     "__main__",
 ]

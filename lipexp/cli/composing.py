@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lipexp import config, plugins
+from lipexp import config, launching, plugins
 from lipexp.cli import requests
 from lipexp.cli.progress import progress_bar
 from lipexp.errors import RunError, UserError
@@ -35,7 +37,10 @@ def execute(composed: DictConfig, *, bar: bool) -> Outcome:
 
 
 def compose(flags: list[str], overrides: list[str], task: Callable[[DictConfig], None]) -> None:
-    """Composes by Hydra and hands the configuration(s) to ``task``, which must not raise."""
+    """Composes by Hydra and hands the configuration to ``task``, which must not raise.
+
+    With -m among the flags, what was typed goes to ``task.sweep`` instead.
+    """
     for name in requests.plugins_of(overrides):
         plugins.load(name)
     import hydra
@@ -43,6 +48,7 @@ def compose(flags: list[str], overrides: list[str], task: Callable[[DictConfig],
     from omegaconf.errors import OmegaConfBaseException
 
     _store_plugins()
+    _find_launchers()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions arrive whole
     saved = sys.argv
     sys.argv = ["lipexp run", *flags, *overrides]
@@ -62,6 +68,18 @@ def compose(flags: list[str], overrides: list[str], task: Callable[[DictConfig],
             raise RunError("Hydra stopped") from error
     finally:
         sys.argv = saved
+
+
+def _find_launchers() -> None:
+    """Shows Hydra the sweeper and the launchers of this package, however it is installed."""
+    from hydra.core.plugins import Plugins
+
+    folder = str(Path(launching.__file__).parent)
+    if folder not in sys.path:
+        sys.path.append(folder)
+    for module, name in (("sweeper", "LipexpSweeper"), ("gpus", "GpusLauncher")):
+        home = import_module(f"hydra_plugins.lipexp.{module}")
+        Plugins.instance().register(getattr(home, name))
 
 
 def _store_plugins() -> None:

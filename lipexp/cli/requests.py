@@ -13,6 +13,7 @@ from lipexp.config import GROUPS, KEYS, choices, conf_folder, unknown_key_line
 from lipexp.errors import UserError
 from lipexp.registry import nearest
 
+LAUNCHERS = ("basic", "gpus", "submitit_local", "slurm")
 FLAGS = ("-m", "--multirun", "--resolve")
 FLAGS_WITH_VALUE = ("--cfg", "-c", "--config-dir", "-cd", "--package", "-p")
 
@@ -37,7 +38,7 @@ def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
         elif (key := name.lstrip("-")) in KEYS or key in GROUPS:
             raise UserError(f"{word}: keys are written without dashes, {key}=VALUE")
         else:
-            near = nearest(word, [*FLAGS, *FLAGS_WITH_VALUE, "--help", "--quiet"])
+            near = nearest(word, [*FLAGS, *FLAGS_WITH_VALUE, "--help", "--quiet", "--dry-run"])
             raise UserError(f"lipexp run has no option {name!r}; nearest: {', '.join(near)}")
     _check_overrides(overrides)
     return flags, overrides
@@ -130,8 +131,9 @@ def _reason(message: str) -> str:
 def _missing_choice(path: str, options: list[str]) -> str:
     group, _, name = path.rpartition("/")
     if group == "hydra/launcher":
-        known = ", ".join(sorted(options)) or "basic"
-        return f"unknown hydra/launcher {name!r}; known: {known}"
+        if name.startswith("submitit"):
+            return "this launcher needs submitit's: pip install 'lipexp[slurm]'"
+        return f"unknown hydra/launcher {name!r}; known: {', '.join(LAUNCHERS)}"
     kind = {"dataset": "data set"}.get(group, group)
     near = ", ".join(nearest(name, options or choices(group)))
     return f"unknown {kind} {name!r}; nearest: {near}" if near else f"there is no {kind} {name!r}"

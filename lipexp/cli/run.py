@@ -10,7 +10,7 @@ from lipexp.errors import UserError
 from lipexp.runs.outcome import Outcome
 
 HELP = """\
-usage: lipexp run [KEY=VALUE ...] [-m] [-q] [--cfg job] [--config-dir DIR]
+usage: lipexp run [KEY=VALUE ...] [-m [--dry-run]] [-q] [--cfg job] [--config-dir DIR]
 
 One run.  task=probe: forward and backward statistics of every layer, with the law beside the
 measurement.  task=train: training, then a certificate of every test image.
@@ -26,11 +26,13 @@ keys:
   task.eps=[0.3,36/255]                             l2 radii to certify, pixels in [0, 1]
   force=true                                        run again although it is done
   outputs=FOLDER                                    where runs go (default: outputs)
+  hydra/launcher=gpus                               a sweep's points on all GPUs, or all cores
   plugins=[mine]                                    modules of your own, imported first
 
 options:
   -m, --multirun    a sweep: every combination of KEY=V1,V2,...; skips what is done
   -q, --quiet       prints the folder alone
+  --dry-run         with -m: lists the points, which are done, and the time left
   --cfg job         prints the configuration and runs nothing
   --config-dir DIR  a folder of choices of your own, beside the shipped ones
 
@@ -46,14 +48,18 @@ def main(argv: list[str]) -> int:
         print(HELP, end="")
         return 0
     quiet = [word for word in argv if word in ("-q", "--quiet")]
-    flags, overrides = requests.split([word for word in argv if word not in quiet])
+    dry = "--dry-run" in argv
+    words = [word for word in argv if word not in (*quiet, "--dry-run")]
+    flags, overrides = requests.split(words)
     if "--cfg" in flags or "-c" in flags or any(f.startswith("--cfg=") for f in flags):
         composing.compose(flags, overrides, lambda composed: None)
         return 0
     if "-m" in flags or "--multirun" in flags:
         from lipexp.cli.sweep import sweep
 
-        return sweep(flags, overrides, quiet=bool(quiet))
+        return sweep(flags, overrides, quiet=bool(quiet), dry=dry)
+    if dry:
+        raise UserError("--dry-run lists the points of a sweep; it needs -m")
     outcome = _single(flags, overrides, bar=not quiet)
     print(outcome.folder if quiet else outcome.text)
     return 0

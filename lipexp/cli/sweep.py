@@ -7,19 +7,31 @@ import io
 import shutil
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lipexp.cli import composing, interrupts, requests
+from lipexp.cli.progress import progress_bar
 from lipexp.errors import UserError
 from lipexp.files import write_text
+from lipexp.launching.points import Point, expand
 from lipexp.runs.outcome import Outcome
+from lipexp.runs.summary import plural
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+# (number among the points, outcome, seconds), as they end
+Ended = Iterator[tuple[int, Outcome, float]]
 
 
 @dataclass(frozen=True)
-class Point:
-    """One point of a sweep: what was asked and how it ended."""
+class Row:
+    """One point of a sweep: its place, what was asked and how it ended."""
 
+    number: int
     asked: str
     outcome: Outcome
     seconds: float
@@ -31,58 +43,129 @@ class Point:
         return "done" if self.outcome.fresh else "skipped"
 
 
-def sweep(flags: list[str], overrides: list[str], *, quiet: bool) -> int:
-    """Runs the sweep; exit status 0, or 1 where a point failed.
+def sweep(flags: list[str], overrides: list[str], *, quiet: bool, dry: bool = False) -> int:
+    """Runs the sweep; exit status 0, or 1 where a point failed.  ``dry``: lists its points.
 
     Raises UserError, with nothing left behind, for a request that is wrong at every point.
     """
-    points: list[Point] = []
     outputs = Path((requests.value_of(overrides, "outputs") or "outputs").strip("'\""))
     folder = outputs / "sweeps" / time.strftime("%Y-%m-%d_%H-%M-%S")
-
-    report = _Report()
-
-    def task(composed) -> None:
-        from hydra.core.hydra_config import HydraConfig
-
-        asked = " ".join(
-            word
-            for word in HydraConfig.get().overrides.task
-            if not word.startswith(("outputs=", "force="))
-        )
-        interrupts.check()
-        began = time.perf_counter()
-        outcome = composing.execute(composed, bar=not quiet)
-        points.append(Point(asked, outcome, time.perf_counter() - began))
-        if not quiet:
-            report.tell(points)
-
+    task = _Sweep(folder, quiet=quiet, dry=dry)
+    quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
     try:
-        quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
         composing.compose(flags, [*overrides, f"hydra.sweep.dir='{quoted}'"], task)
     except UserError:
         _remove(folder)
         raise
     except KeyboardInterrupt:
-        if points:
-            write_text(_table(points), folder / "points.csv")
+        if task.rows:
+            _write(sorted(task.rows, key=lambda row: row.number), folder)
         else:
             _remove(folder)
         raise
-    if all(p.outcome.status == 2 for p in points):
+    rows = sorted(task.rows, key=lambda row: row.number)
+    if dry:
+        return 0
+    if all(row.outcome.status == 2 for row in rows):
         _remove(folder)
-        lines = {p.outcome.line for p in points}
+        lines = {row.outcome.line for row in rows}
         if len(lines) == 1:
             raise UserError(lines.pop())
-        raise UserError(f"no point of this sweep can run; the first: {points[0].outcome.line}")
-    write_text(_table(points), folder / "points.csv")
+        raise UserError(f"no point of this sweep can run; the first: {rows[0].outcome.line}")
+    _write(rows, folder)
     if quiet:
-        for point in points:
-            if point.outcome.folder is not None:
-                print(point.outcome.folder)
+        for row in rows:
+            if row.outcome.folder is not None:
+                print(row.outcome.folder)
     else:
-        print(_closing(points, folder))
-    return 1 if any(point.outcome.status for point in points) else 0
+        print(_closing(rows, folder))
+    return 1 if any(row.outcome.status for row in rows) else 0
+
+
+class _Sweep:
+    """Hydra's task function: Hydra's sweeper, which is ours, hands it the words of the sweep."""
+
+    def __init__(self, folder: Path, *, quiet: bool, dry: bool):
+        self.rows: list[Row] = []
+        self._folder, self._quiet, self._dry = folder, quiet, dry
+
+    def __call__(self, composed: DictConfig) -> None:
+        raise UserError("a sweep of lipexp needs hydra/sweeper=lipexp")
+
+    def sweep(self, context, master: DictConfig, arguments: list[str]) -> None:
+        typed = [word for word in arguments if not word.startswith("hydra.sweep.dir=")]
+        points = expand(context, master, typed)
+        if self._dry:
+            from lipexp.cli.dry_run import listing
+
+            print(listing(points))
+            return
+        launcher = _launcher(context, master)
+        report = None if self._quiet else _Report()
+        for number, outcome, seconds in self._ended(points, launcher):
+            self.rows.append(Row(number, points[number].asked, outcome, seconds))
+            if report:
+                report.tell(self.rows)
+
+    def _ended(self, points: Sequence[Point], launcher) -> Ended:
+        """All points: first those that need no computing, then the others as they end."""
+        from lipexp.runs.execute import done_before
+
+        missing = []
+        seen: set[Path] = set()
+        for number, point in enumerate(points):
+            began = time.perf_counter()
+            if point.error:
+                yield number, Outcome(error=point.error), 0.0
+                continue
+            folder = point.request.folder
+            if folder in seen:
+                continue  # the same request twice is one run
+            seen.add(folder)
+            if not point.request.force and done_before(point.request):
+                yield number, Outcome(folder, fresh=False), time.perf_counter() - began
+            else:
+                missing.append(number)
+        if missing:
+            for place, outcome, seconds in self._launch([points[n] for n in missing], launcher):
+                yield missing[place], outcome, seconds
+
+    def _launch(self, points: Sequence[Point], launcher) -> Ended:
+        kind = type(launcher).__module__
+        if kind == "hydra_plugins.lipexp.gpus":
+            from lipexp.launching import pool
+
+            return pool.run(
+                points, self._folder, runs_per_gpu=launcher.runs_per_gpu, slots=launcher.slots
+            )
+        if kind.startswith("hydra_plugins.hydra_submitit_launcher"):
+            from lipexp.launching import cluster
+
+            return cluster.run(points, launcher, self._folder)
+        if kind.startswith("hydra._internal"):
+            return self._here(points)
+        raise UserError(
+            f"hydra/launcher: {type(launcher).__name__} is not known here; "
+            f"known: {', '.join(requests.LAUNCHERS)}"
+        )
+
+    def _here(self, points: Sequence[Point]) -> Ended:
+        from lipexp.runs.execute import execute
+
+        for number, point in enumerate(points):
+            interrupts.check()
+            began = time.perf_counter()
+            with progress_bar(shown=not self._quiet) as progress:
+                outcome = execute(point.request, progress)
+            yield number, outcome, time.perf_counter() - began
+
+
+def _launcher(context, master: DictConfig):
+    from hydra.core.plugins import Plugins
+
+    return Plugins.instance().instantiate_launcher(
+        hydra_context=context, task_function=None, config=master
+    )
 
 
 class _Report:
@@ -95,42 +178,45 @@ class _Report:
         self._told = 0
         self._closed = False  # nobody reads stdout any more: `| head`
 
-    def tell(self, points: list[Point]) -> None:
-        if all(point.outcome.status == 2 for point in points):
+    def tell(self, rows: list[Row]) -> None:
+        if all(row.outcome.status == 2 for row in rows):
             return
-        for number, point in enumerate(points[self._told :], self._told + 1):
-            self._line(number, point)
-        self._told = len(points)
+        for number, row in enumerate(rows[self._told :], self._told + 1):
+            self._line(number, row)
+        self._told = len(rows)
 
-    def _line(self, number: int, point: Point) -> None:
-        line = f"[{number}] {point.state:<8}{point.asked}"
-        if point.state == "failed":
-            print(f"{line}: {point.outcome.line}", file=sys.stderr, flush=True)
+    def _line(self, number: int, row: Row) -> None:
+        line = f"[{number}] {row.state:<8}{row.asked}"
+        if row.state == "failed":
+            print(f"{line}: {row.outcome.line}", file=sys.stderr, flush=True)
         elif not self._closed:
             try:
-                print(f"{line}  {point.outcome.folder}  {point.seconds:.1f} s", flush=True)
+                print(f"{line}  {row.outcome.folder}  {row.seconds:.1f} s", flush=True)
             except BrokenPipeError:
                 self._closed = True
 
 
-def _table(points: list[Point]) -> str:
+def _write(rows: list[Row], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(_table(rows), folder / "points.csv")
+
+
+def _table(rows: list[Row]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["point", "state", "folder", "line", "seconds"])
-    for point in points:
-        line = point.outcome.line if point.outcome.status else ""
-        folder = point.outcome.folder or ""
-        writer.writerow([point.asked, point.state, folder, line, f"{point.seconds:.3f}"])
+    for row in rows:
+        line = row.outcome.line if row.outcome.status else ""
+        folder = row.outcome.folder or ""
+        writer.writerow([row.asked, row.state, folder, line, f"{row.seconds:.3f}"])
     return out.getvalue()
 
 
-def _closing(points: list[Point], folder: Path) -> str:
-    counts = {
-        state: sum(p.state == state for p in points) for state in ("done", "skipped", "failed")
-    }
+def _closing(rows: list[Row], folder: Path) -> str:
+    counts = {state: sum(r.state == state for r in rows) for state in ("done", "skipped", "failed")}
     words = ", ".join(f"{count} {state}" for state, count in counts.items())
-    lines = [f"{len(points)} points: {words}"]
-    lines += [f"  failed: {p.asked}: {p.outcome.line}" for p in points if p.state == "failed"]
+    lines = [f"{plural(len(rows), 'point')}: {words}"]
+    lines += [f"  failed: {r.asked}: {r.outcome.line}" for r in rows if r.state == "failed"]
     lines.append(f"table: {folder / 'points.csv'}")
     return "\n".join(lines)
 

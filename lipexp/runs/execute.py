@@ -47,12 +47,22 @@ def _digest(request: Request, notes: Sequence[str] = ()) -> str:
     return resolve(TASKS.fact(request.task["name"], "digest"))(request, notes=notes)
 
 
+def done_before(request: Request) -> bool:
+    """Whether a finished run of this request is on disk, at the cost of a few looks at files.
+
+    Where files were taken away it is made again, a training's from its checkpoint.
+    """
+    tables = TASKS.fact(request.task["name"], "tables", ())
+    parts = ("plots", *tables)
+    return read_summary(request.folder) is not None and all(
+        (request.folder / part).exists() for part in parts
+    )
+
+
 def _if_done(request: Request) -> Outcome | None:
-    summary = read_summary(request.folder)
-    if summary is None:
+    if not done_before(request):
         return None
-    if not (request.folder / "plots").is_dir():
-        return None  # files were taken away: made again, a training's from its checkpoint
+    summary = read_summary(request.folder)
     try:
         text = _digest(request, _notes_when_done(summary))
     except FileNotFoundError:

@@ -1,0 +1,42 @@
+"""`lipexp run -m --dry-run`: the points of a sweep, which of them are done, and the time left."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lipexp.launching.points import Point
+
+
+def listing(points: Sequence[Point]) -> str:
+    """A line per point, then the counts and, from the finished ones, how long the others take.
+
+    The time is that of one run after another, as those that are done took on the average.
+    """
+    from lipexp.runs.execute import done_before
+    from lipexp.runs.summary import plural, read_summary
+
+    lines, seconds, left, refused = [], [], 0, 0
+    for point in points:
+        if point.error:
+            refused += 1
+            lines.append(f"refused {point.asked}: {point.error}")
+        elif done_before(point.request) and not point.request.force:
+            seconds.append(float(read_summary(point.request.folder)["seconds"]))
+            lines.append(f"done    {point.asked}  {point.request.folder}")
+        else:
+            left += 1
+            lines.append(f"to do   {point.asked}  {point.request.folder}")
+    counts = f"{plural(len(points), 'point')}: {len(seconds):,} done, {left:,} to do"
+    if refused:
+        counts += f", {refused:,} refused"
+    if left and seconds:
+        each = sum(seconds) / len(seconds)
+        counts += f"; about {_duration(left * each)} one after the other, at {each:.1f} s each"
+    return "\n".join([*lines, counts])
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"

@@ -1,0 +1,1 @@
+"""Sweeps: the points of a request with several values, and where they are computed."""

@@ -1,0 +1,164 @@
+"""Long-lived workers, one per slot: imports and data are loaded once, a death costs one point."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from lipexp.errors import RunError, UserError
+from lipexp.launching.points import Point
+from lipexp.runs.outcome import Outcome
+
+GRACE = 20  # seconds that a worker has to keep its checkpoint and leave
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    asked = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if asked is not None:
+        return [name for name in asked.split(",") if name.strip() not in ("", "-1")]
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return []
+    listed = subprocess.run([tool, "-L"], capture_output=True, text=True, check=False)
+    return [str(n) for n, line in enumerate(listed.stdout.splitlines()) if line.startswith("GPU ")]
+
+
+def environments(runs_per_gpu: int, slots: int | None) -> list[dict[str, str]]:
+    """What each worker's environment says: its GPU, or its share of the cores.
+
+    Raises UserError for numbers below 1.
+    """
+    for name, value in (("runs_per_gpu", runs_per_gpu), ("slots", slots)):
+        if value is not None and (not isinstance(value, int) or value < 1):
+            raise UserError(f"hydra.launcher.{name}={value}: must be at least 1")
+    gpus, cores = visible_gpus(), len(os.sched_getaffinity(0))
+    count = slots or len(gpus) * runs_per_gpu or cores
+    shared = {"OMP_NUM_THREADS": str(max(1, cores // count))}
+    if not gpus:
+        return [shared] * count
+    return [{**shared, "CUDA_VISIBLE_DEVICES": gpus[n % len(gpus)]} for n in range(count)]
+
+
+class _Worker:
+    """One process.  ``ask`` raises RunError when it has died, and the next call starts another."""
+
+    def __init__(self, environment: Mapping[str, str], log: Path):
+        self._environment, self._log = {**os.environ, **environment}, log
+        self._process: subprocess.Popen[str] | None = None
+
+    def ask(self, config: Mapping) -> dict:
+        if self._process is None or self._process.poll() is not None:
+            self._start()
+        try:
+            self._process.stdin.write(json.dumps(config) + "\n")
+            self._process.stdin.flush()
+            answer = self._process.stdout.readline()
+        except BrokenPipeError:
+            answer = ""
+        if answer:
+            return json.loads(answer)
+        raise RunError(
+            f"its worker {_end(self._process.wait())}; what it printed is in {self._log}"
+        )
+
+    def _start(self) -> None:
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        with self._log.open("a", encoding="utf-8") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "lipexp.launching.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=self._environment,
+                text=True,
+                encoding="utf-8",
+            )
+
+    def stop(self, *, now: bool) -> None:
+        """Lets it end, or ends it: with SIGTERM, on which a run keeps its checkpoint."""
+        process = self._process
+        if process is None:
+            return
+        if now and process.poll() is None:
+            process.terminate()
+        with suppress(OSError):  # it has died
+            process.stdin.close()
+        try:
+            process.wait(timeout=GRACE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        process.stdout.close()
+        if self._log.exists() and self._log.stat().st_size == 0:
+            self._log.unlink()
+
+
+def _end(code: int) -> str:
+    if code < 0:
+        return f"was killed by {signal.Signals(-code).name}"
+    return f"ended with status {code}"
+
+
+def run(
+    points: Sequence[Point], folder: Path, *, runs_per_gpu: int = 1, slots: int | None = None
+) -> Iterator[tuple[int, Outcome, float]]:
+    """(number in ``points``, outcome, seconds) of each, as they end; the points have requests.
+
+    ``folder``: where workers' logs go; those that stay empty are taken away.  When the caller stops
+    listening, or is interrupted, the workers are ended.  Raises UserError for a launcher's key.
+    """
+    shares = environments(runs_per_gpu, slots)[: len(points)]
+    waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
+    ended: queue.SimpleQueue[tuple[int, Outcome, float]] = queue.SimpleQueue()
+    for number in range(len(points)):
+        waiting.put(number)
+    stopping = threading.Event()
+    workers = [_Worker(share, folder / f"worker{n}.log") for n, share in enumerate(shares)]
+
+    def drive(worker: _Worker) -> None:
+        while not stopping.is_set():
+            try:
+                number = waiting.get_nowait()
+            except queue.Empty:
+                return
+            began = time.perf_counter()
+            request = points[number].request
+            try:
+                answer = worker.ask(request.config)
+                outcome = _outcome(answer)
+            except RunError as error:
+                outcome = Outcome(request.folder, error=error)
+            ended.put((number, outcome, time.perf_counter() - began))
+
+    threads = [threading.Thread(target=drive, args=(worker,), daemon=True) for worker in workers]
+    for thread in threads:
+        thread.start()
+    left = len(points)
+    try:
+        while left:
+            yield ended.get()
+            left -= 1
+    finally:
+        stopping.set()
+        for worker in workers:
+            worker.stop(now=left > 0)
+        for thread in threads:
+            thread.join(timeout=GRACE)
+
+
+def _outcome(answer: Mapping) -> Outcome:
+    folder = None if answer["folder"] is None else Path(answer["folder"])
+    kinds = {1: RunError, 2: UserError}
+    error = kinds[answer["status"]](answer["line"]) if answer["status"] else None
+    return Outcome(folder, fresh=answer["fresh"], error=error)

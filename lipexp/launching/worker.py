@@ -1,0 +1,53 @@
+"""A worker: reads requests from its standard input, one JSON line each, and answers in kind.
+
+It imports once and computes one request after the other; its own output goes to stderr.  It ends
+when its input does, so that none is left when the sweep has been killed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from typing import TextIO
+
+from lipexp.config import read
+from lipexp.errors import Terminated
+from lipexp.runs.outcome import Outcome
+
+
+def serve(requests: TextIO, answers: TextIO) -> None:
+    from lipexp.runs.execute import execute
+
+    for line in requests:
+        print(json.dumps(_plain(execute(read(json.loads(line))))), file=answers, flush=True)
+
+
+def _plain(outcome: Outcome) -> dict:
+    return {
+        "folder": None if outcome.folder is None else str(outcome.folder),
+        "fresh": outcome.fresh,
+        "status": outcome.status,
+        "line": outcome.line,
+    }
+
+
+def _stop(number: int, frame) -> None:
+    raise Terminated
+
+
+def main() -> int:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the sweep's, which ends its workers
+    signal.signal(signal.SIGTERM, _stop)
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what anybody prints must not be taken for an answer
+    try:
+        serve(sys.stdin, answers)
+    except Terminated:
+        return 143
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,248 @@
+"""`lipexp run -m`: which points there are, where they run, and what a death costs."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import hydra
+import pytest
+from omegaconf import OmegaConf
+
+from lipexp import config
+from lipexp.cli import composing
+from lipexp.errors import UserError
+from lipexp.launching import pool
+from lipexp.launching.points import expand
+from tests.cli.golden import run
+
+SMALL = ("depth=3", "width=8", "batch=20")
+SEEDS = "seed=0,1,2"
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def points_of(words):
+    """The points that the command line makes of words."""
+    found = []
+
+    class Listener:
+        def sweep(self, context, master, arguments):
+            found.extend(expand(context, master, arguments))
+
+        def __call__(self, composed):
+            raise AssertionError("Hydra's own sweeper is at work")
+
+    composing.compose(["-m"], list(words), Listener())
+    return found
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["model=aol,sll", "depth=4,6", "init=gnd,normal", "seed=0,1"],
+        ["init=gnd", "init.beta=0.5,inf", "task.histograms=[1],[2]", "width=8"],
+        ["task=train", "dataset=mnist", "task.eps=[36/255,0.3],[1]", "task.loss={offset:1}"],
+        ["experiment=mnist_small,corrected_bias", "seed=range(0,2)"],
+        ["model=sll", "activation=relu,abs", "bias='zero',default"],
+    ],
+)
+def test_points_are_the_requests_that_hydra_composes_one_by_one(words):
+    points = points_of(words)
+    assert len(points) > 1
+    for point in points:
+        with hydra.initialize_config_dir(str(config.conf_folder()), version_base="1.3"):
+            composed = hydra.compose("config", overrides=list(point.words))
+        plain = OmegaConf.to_container(composed, resolve=True)
+        if point.error:
+            with pytest.raises(UserError, match=re.escape(str(point.error))):
+                config.read(plain)
+        else:
+            assert point.request.config == config.read(plain).config
+            assert point.request.folder == config.read(plain).folder
+
+
+def test_a_configuration_is_composed_once_for_each_choice_of_groups(monkeypatch):
+    from lipexp.launching.points import _Composer
+
+    composed = []
+    by_hydra = _Composer._by_hydra
+    monkeypatch.setattr(
+        _Composer, "_by_hydra", lambda self, words: composed.append(words) or by_hydra(self, words)
+    )
+    assert len(points_of(["model=aol,sll", "depth=2,3,4", "seed=range(0,50)"])) == 300
+    assert len(composed) == 2
+
+
+def test_values_that_refer_to_others_are_looked_up_at_every_point():
+    points = points_of(["depth=20,30", "width=${depth}"])
+    assert [point.request.width for point in points] == [20, 30]
+
+
+def states(here) -> dict[str, str]:
+    table = sorted((here / "outputs/sweeps").glob("*/points.csv"))[-1]
+    with table.open(newline="") as file:
+        return {row["point"].split()[-1]: row["state"] for row in csv.DictReader(file)}
+
+
+def test_workers_leave_the_folders_of_single_runs_to_the_bit(capsys, here):
+    assert run(capsys, "run", "-m", *SMALL, SEEDS, "outputs=alone")[0] == 0
+    status, out, _ = run(capsys, "run", "-m", *SMALL, SEEDS, "hydra/launcher=gpus")
+    assert status == 0
+    assert "3 points: 3 done, 0 skipped, 0 failed" in out
+    tables = sorted((here / "outputs/runs").rglob("layers.csv"))
+    assert len(tables) == 3
+    for table in tables:
+        alone = here / "alone" / table.relative_to(here / "outputs")
+        assert table.read_bytes() == alone.read_bytes()
+    assert not list((here / "outputs").rglob("worker*.log"))
+    status, out, _ = run(capsys, "run", "-m", *SMALL, SEEDS, "hydra/launcher=gpus")
+    assert "3 points: 0 done, 3 skipped, 0 failed" in out
+
+
+DEADLY = """
+import os
+import signal
+
+from lipexp.inits import INITS
+
+@INITS.register("deadly", "kills its process, or raises")
+def deadly(shape, generator):
+    fate = generator.integers(2, 7) % 5  # 2 where it is only tried
+    if os.path.exists("alive"):
+        fate = 2
+    if fate == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if fate == 1:
+        raise ValueError("not today")
+    return generator.standard_normal(shape)
+"""
+
+
+def test_a_worker_that_dies_costs_its_point_and_the_next_sweep_does_what_is_missing(here):
+    (here / "deadly.py").write_text(DEADLY)
+    words = ["plugins=[deadly.py]", "init=deadly", *SMALL, "seed=range(0,12)"]
+    command = [sys.executable, "-m", "lipexp", "run", "-m", *words, "hydra/launcher=gpus"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 1, done.stderr
+    first = states(here)
+    assert len(first) == 12
+    killed = [line for line in done.stderr.splitlines() if "was killed by SIGKILL" in line]
+    raised = [line for line in done.stderr.splitlines() if "not today" in line]
+    assert killed
+    assert raised
+    assert len(killed) + len(raised) == list(first.values()).count("failed") < 12
+    (here / "alive").touch()
+    again = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    second = states(here)
+    assert {p for p, state in second.items() if state == "skipped"} == {
+        p for p, state in first.items() if state == "done"
+    }
+    assert len(list((here / "outputs/runs/probe").iterdir())) == 12
+
+
+def test_a_sweep_that_is_killed_leaves_no_worker_and_goes_on(here):
+    words = [*SMALL, "depth=100", "replicates=20", "seed=range(0,6)", "hydra/launcher=gpus"]
+    words.remove("depth=3")
+    command = [sys.executable, "-m", "lipexp", "run", "-m", *words]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    process.stdout.readline()  # one is done
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    for _ in range(300):
+        if not _workers(here):
+            break
+        time.sleep(0.1)
+    assert not _workers(here)
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(list((here / "outputs/runs/probe").glob("*/summary.json"))) == 6
+
+
+def _workers(here) -> list[str]:
+    """The processes whose working directory is this test's."""
+    found = []
+    for process in Path("/proc").iterdir():
+        try:
+            if process.name.isdigit() and os.readlink(process / "cwd") == str(here):
+                found.append((process / "cmdline").read_text())
+        except OSError:
+            continue
+    return [line for line in found if "lipexp.launching.worker" in line]
+
+
+def test_the_same_request_twice_is_one_run(capsys, here):
+    status, out, _ = run(capsys, "run", "-m", *SMALL, "seed=1,1")
+    assert status == 0
+    assert "1 point: 1 done" in out
+
+
+def test_a_dry_run_says_what_is_done_and_starts_nothing(capsys, here):
+    status, out, _ = run(capsys, "run", "-m", "--dry-run", *SMALL, SEEDS)
+    assert status == 0
+    assert out.splitlines()[-1] == "3 points: 0 done, 3 to do"
+    assert not (here / "outputs").exists()
+    assert run(capsys, "run", *SMALL, "seed=1")[0] == 0
+    left = set(here.rglob("*"))
+    status, out, _ = run(capsys, "run", "-m", "--dry-run", *SMALL, SEEDS)
+    *lines, last = out.splitlines()
+    assert [line.split()[0] for line in lines] == ["to", "done", "to"]
+    assert last.startswith("3 points: 1 done, 2 to do; about ")
+    assert set(here.rglob("*")) == left
+    status, _, err = run(capsys, "run", "--dry-run", *SMALL)
+    assert (status, err) == (
+        2,
+        "lipexp: --dry-run lists the points of a sweep; it needs -m\n",
+    )
+
+
+def test_submitit_on_this_machine_leaves_the_same_folders(capsys, here):
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    seeds = "seed=0,1"
+    assert run(capsys, "run", "-m", *SMALL, seeds, "outputs=alone")[0] == 0
+    status, out, err = run(capsys, "run", "-m", *SMALL, seeds, "hydra/launcher=submitit_local")
+    assert status == 0, err
+    assert "2 points: 2 done" in out
+    for table in (here / "outputs/runs").rglob("layers.csv"):
+        alone = here / "alone" / table.relative_to(here / "outputs")
+        assert table.read_bytes() == alone.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["hydra/launcher=joblib"], "unknown hydra/launcher 'joblib'; known: basic, gpus"),
+        (["hydra/launcher=gpus", "hydra.launcher.slots=0"], "slots=0: must be at least 1"),
+        (["hydra/launcher=gpus", "hydra.launcher.runs_per_gpu=x"], "must be at least 1"),
+        (["seed=0,1", "model=aol,sl"], "unknown model 'sl'"),
+        (["lr=interval(0,1)"], "Could not"),
+    ],
+)
+def test_a_sweep_that_makes_no_sense_is_one_line(capsys, here, words, line):
+    status, out, err = run(capsys, "run", "-m", *SMALL, *words)
+    assert (status, out) == (2, "")
+    assert len(err.splitlines()) == 1
+    if line != "Could not":
+        assert line in err
+    assert not (here / "outputs").exists()
+
+
+def test_workers_share_the_gpus_or_the_cores(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    shares = pool.environments(2, None)
+    assert [share["CUDA_VISIBLE_DEVICES"] for share in shares] == ["3", "5", "3", "5"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    cores = len(os.sched_getaffinity(0))
+    assert pool.environments(1, None) == [{"OMP_NUM_THREADS": "1"}] * cores
+    assert pool.environments(1, 1) == [{"OMP_NUM_THREADS": str(cores)}]
