@@ -64,14 +64,17 @@ def test_every_recipe_has_its_package_line_its_command_and_composes():
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
+    from lipexp.cli.composing import find_launchers
     from lipexp.config import conf_folder, read
 
+    find_launchers()
     names = choices("experiment")
     assert names
     for name in names:
         lines = (conf_folder() / "experiment" / f"{name}.yaml").read_text().splitlines()
         assert lines[0] == "# @package _global_"
-        assert lines[1].startswith(f"# lipexp run experiment={name}")
+        flag = "-m " if "sweeper:" in "\n".join(lines) else ""
+        assert lines[1].startswith(f"# lipexp run {flag}experiment={name}")
         with initialize_config_dir(str(conf_folder()), version_base="1.3"):
             composed = compose("config", [f"experiment={name}"])
         read(OmegaConf.to_container(composed, resolve=True))

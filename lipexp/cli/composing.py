@@ -48,7 +48,7 @@ def compose(flags: list[str], overrides: list[str], task: Callable[[DictConfig],
     from omegaconf.errors import OmegaConfBaseException
 
     _store_plugins()
-    _find_launchers()
+    find_launchers()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions arrive whole
     saved = sys.argv
     sys.argv = ["lipexp run", *flags, *overrides]
@@ -70,7 +70,7 @@ def compose(flags: list[str], overrides: list[str], task: Callable[[DictConfig],
         sys.argv = saved
 
 
-def _find_launchers() -> None:
+def find_launchers() -> None:
     """Shows Hydra the sweeper and the launchers of this package, however it is installed."""
     from hydra.core.plugins import Plugins
 

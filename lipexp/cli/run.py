@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -78,9 +79,17 @@ def run(overrides: Sequence[str]) -> Path:
 
 def _single(flags: list[str], overrides: list[str], *, bar: bool) -> Outcome:
     outcomes: list[Outcome] = []
-    composing.compose(
-        flags, overrides, lambda composed: outcomes.append(composing.execute(composed, bar=bar))
-    )
+
+    def task(composed) -> None:
+        from hydra.core.hydra_config import HydraConfig
+
+        if HydraConfig.get().sweeper.params:
+            line = f"this is a sweep's recipe: {shlex.join(['lipexp', 'run', '-m', *overrides])}"
+            outcomes.append(Outcome(error=UserError(line)))
+        else:
+            outcomes.append(composing.execute(composed, bar=bar))
+
+    composing.compose(flags, overrides, task)
     (outcome,) = outcomes
     if outcome.error:
         raise outcome.error

@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 
 import lipexp
 from lipexp import data
@@ -261,14 +263,21 @@ RECIPES = sorted(p.stem for p in (conf_folder() / "experiment").glob("*.yaml"))
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_runs_on_two_batches(name):
     text = (conf_folder() / "experiment" / f"{name}.yaml").read_text()
-    assert text.startswith("# @package _global_\n# lipexp run experiment=" + name)
     keys = [f"experiment={name}", "dataset=digits", "dataset.verify=true"]
+    sweep = yaml.safe_load(text).get("hydra", {}).get("sweeper", {}).get("params", {})
     if "task: train" in text:
         keys += ["task.epochs=1", "batch=719", "task.eps=[0.3]"]
         keys += ["depth=5", "width=4"] if "lipconvnet" in text else ["width=64"]
     else:
         keys += ["depth=3", "batch=2"]
-    folder = lipexp.run(keys)
+    if sweep:
+        typed = {key.partition("=")[0] for key in keys}
+        first = [f"{k}={str(v).split(',')[0]}" for k, v in sweep.items() if k not in typed]
+        assert guarded(["run", "-m", *keys, *first]) == 0
+        assert guarded(["run", *keys]) == 2
+        (folder,) = Path("outputs/runs").glob("*/*")
+    else:
+        folder = lipexp.run(keys)
     assert (folder / "summary.json").exists()
 
 

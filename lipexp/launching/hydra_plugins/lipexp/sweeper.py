@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from hydra.core.config_store import ConfigStore
 from hydra.plugins.sweeper import Sweeper
 
 
 class LipexpSweeper(Sweeper):
-    """Hands the words that were typed to the task function's ``sweep``, with Hydra's context."""
+    """Hands the words that were typed to the task function's ``sweep``, with Hydra's context.
+
+    ``params``: a recipe's own, values by key, before those that are typed.
+    """
+
+    def __init__(self, params: Mapping[str, object] | None = None):
+        self._params = params or {}
 
     def setup(self, *, hydra_context, task_function, config) -> None:
         self._given = hydra_context, config
         self._task = task_function
 
     def sweep(self, arguments: list[str]):
-        return self._task.sweep(*self._given, arguments)
+        own = [f"{key}={value}" for key, value in self._params.items()]
+        return self._task.sweep(*self._given, [*own, *arguments])
 
 
 ConfigStore.instance().store(
     group="hydra/sweeper",
     name="lipexp",
-    node={"_target_": f"{LipexpSweeper.__module__}.{LipexpSweeper.__name__}"},
+    node={"_target_": f"{LipexpSweeper.__module__}.{LipexpSweeper.__name__}", "params": {}},
     provider="lipexp",
 )
