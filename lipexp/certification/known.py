@@ -104,6 +104,7 @@ class Convolution(LipschitzAffine):
             )
         self.conv, self.weight, self.bias = conv, conv.weight, conv.bias
         self.free_shape = tuple(conv.weight.shape)
+        self.bias_size = self.free_shape[0]
         sides = self.free_shape[2:]
         if conv.padding_mode == "circular":  # what torch pads by was settled when it was made
             ring = conv._reversed_padding_repeated_twice
@@ -220,6 +221,8 @@ class BatchNorm(LipschitzModule):
             raise UserError(f"{type(norm).__name__} with a variance or weight that is not finite")
         if bool((norm.running_var < 0).any()):
             raise UserError(f"{type(norm).__name__} with a negative running variance")
+        if bool((variance < 2.0**-1000).any()):
+            raise UserError(f"{type(norm).__name__} divides by a variance below 2^-1000")
         self.channels = len(scale)
         self.largest = float(scale.abs().max()) * (1 + 8 * UNIT_ROUNDOFF)
         shift = safe_norm(norm.running_mean * scale) + safe_norm(bias)

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lipexp.activations.base import Activation
 from lipexp.certification.chain import Step
 from lipexp.certification.inputs import Points
 from lipexp.certification.slack import LARGEST_SIGNAL, norm_bound, rounds_nothing
 from lipexp.errors import UserError
+from lipexp.layers.base import LipschitzResidual
 
 # Numbers of the widest signal in a batch: what stays in a cache, and what keeps a GPU busy.
 BATCH_NUMBERS = {"cpu": 2**18, "cuda": 2**25}
@@ -56,6 +58,11 @@ def shapes_through(
                 f"{step.path}: inputs of shape {shapes[-1]} do not fit: {line}"
             ) from error
         _check_batch(step, x, 1)
+        if isinstance(step.module, Activation | LipschitzResidual) and x.shape[1:] != shapes[-1]:
+            raise UserError(
+                f"{step.path}: makes outputs of shape {tuple(x.shape[1:])} of inputs of shape "
+                f"{shapes[-1]}: it would copy numbers"
+            )
         shapes.append(tuple(x.shape[1:]))
     if len(shapes[-1]) != 1 or shapes[-1][0] < 2:
         raise UserError(
