@@ -47,22 +47,32 @@ PROMISED = {
 class Step:
     """One module of the chain, with its path and its bounds, worked out once.
 
-    ``bound`` is at least 1, ``tight`` need not be.  Raises UserError, naming the path, where the
+    ``bound`` is at least 1, ``tight`` need not be.  After ``take(shape)`` they are of inputs of
+    that shape alone, which is less for convolutions.  Raises UserError, naming the path, where the
     module knows none.
     """
 
     def __init__(self, path: str, module: LipschitzModule):
         self.path, self.module = path, module
+        self._here = math.inf
         # Nothing changes in a frozen copy, and norm_after asks for the bound again.
         module.lipschitz_bound = cache(module.lipschitz_bound)
 
+    def take(self, shape: tuple[int, ...]) -> None:
+        """Settles the shape of one input; raises UserError for what it makes impossible."""
+        # Of a bound that somebody else wrote nothing is known on fewer inputs.
+        if type(self.module).lipschitz_bound is LipschitzAffine.lipschitz_bound:
+            self._here = self.module.certified_on(shape)
+        self._check_range(shape)
+
     @property
     def bound(self) -> float:
-        return max(1.0, self._ask(tight=False))
+        unproven = self._here < math.inf and self.module.proven_norm() == math.inf
+        return max(1.0, self._here if unproven else self._ask(tight=False))
 
     @property
     def tight(self) -> float:
-        return min(self.bound, self._ask(tight=True))
+        return min(self.bound, self._ask(tight=True), self._here)
 
     def _ask(self, **how: bool) -> float:
         with _named(self.path):
@@ -71,7 +81,7 @@ class Step:
                 raise UserError(f"the Lipschitz bound is {bound}: nothing can be certified")
         return bound
 
-    def check_range(self, shape: tuple[int, ...]) -> None:
+    def _check_range(self, shape: tuple[int, ...]) -> None:
         """Raises UserError for sizes with which products could over- or underflow."""
         constant, offset = self.tight, self.module.norm_after(shape, 0.0)
         for what, size, least in (("Lipschitz bound", constant, SMALLEST), ("bias", offset, 0.0)):

@@ -128,11 +128,24 @@ class Convolution(LipschitzAffine):
     def apply_weight(self, weight, x, bias=None):
         return self.conv._conv_forward(x, weight, bias)
 
-    def _certified(self) -> float:
+    def _square(self) -> Tensor:
+        """The kernel with zeros beside it."""
         kernel = self._weight64()
         height, width = kernel.shape[2:]
         side = max(height, width)
-        return convolution_norm(F.pad(kernel, (0, side - width, 0, side - height)))
+        return F.pad(kernel, (0, side - width, 0, side - height))
+
+    def _certified(self) -> float:
+        return convolution_norm(self._square())
+
+    def certified_on(self, shape):
+        sides = shape[-2:]
+        if self.conv.padding_mode == "zeros":  # as `Window.torus`; an odd zero stands behind
+            sides = [
+                n + max((added + 1) // 2, added + 1 - k)
+                for n, added, k in zip(sides, self.added, self.free_shape[2:], strict=True)
+            ]
+        return convolution_norm(self._square(), tuple(sides))
 
     def _positions(self, shape):
         return math.prod(

@@ -86,7 +86,7 @@ def send(
     *shapes, (classes,) = shapes_through(steps, points, device)
     points.check_labels(classes)
     for step, shape in zip(steps, shapes, strict=True):
-        step.check_range(shape)
+        step.take(shape)
     if batch is None:
         widest = max(math.prod(shape) for shape in shapes)
         batch = max(1, BATCH_NUMBERS.get(device.type, 2**18) // widest)

@@ -13,6 +13,7 @@ from torch import Tensor
 from lipexp.certification import constants
 from lipexp.certification.chain import Step
 from lipexp.certification.passage import Passage
+from lipexp.certification.scores import margin_factor
 from lipexp.certification.slack import error_at, error_within, input_error
 from lipexp.lipschitz import UNIT_ROUNDOFF, gamma
 
@@ -38,7 +39,7 @@ def margins(scores: Tensor, labels: Tensor) -> Tensor:
 
 def rounding(error: Tensor) -> Tensor:
     """How far a difference of two scores may be off: sqrt2 times the norm of the error vector."""
-    return constants.SQRT2 * error * (1 + 1e-12)
+    return margin_factor() * error * (1 + 1e-12)
 
 
 def smallest_radius(margin: Tensor, off: Tensor, constant: Tensor) -> Tensor:

@@ -190,6 +190,10 @@ class LipschitzAffine(FreeWeightModule):
         """A certified bound on the norm of the float64 effective weight."""
         raise NotImplementedError
 
+    def certified_on(self, shape: tuple[int, ...]) -> float:
+        """The same for inputs of that shape alone, if that is less: of images, their sides."""
+        return math.inf
+
     def proven_norm(self) -> float:
         """What a layer's own proof says of that norm, rounding included; infinity without one."""
         return math.inf
@@ -284,6 +288,9 @@ class LipschitzConv2d(LipschitzAffine):
 
     def _certified(self) -> float:
         return convolution_norm(self._weight64())
+
+    def certified_on(self, shape):
+        return convolution_norm(self._weight64(), self.window.torus(*shape[-2:]))
 
     def _positions(self, shape):
         window = self.window
