@@ -396,6 +396,7 @@ MUTANTS = [
             "x = step.module(x)\n        passage.seconds_forward",
             "x = step.module(x).float().double()\n        passage.seconds_forward",
         ),
+        ("certification/passage.py", "return x[0].cpu()", "return x[0].float().double().cpu()"),
     ),
     mutant(
         "images in float32",
@@ -438,6 +439,11 @@ MUTANTS = [
         "inputs of a batch mixed",
         "test_misuse.py",
         ("certification/passage.py", "if len(x) != count:", "if False:"),
+    ),
+    mutant(
+        "networks that do not repeat themselves",
+        "test_tampering.py",
+        (RADII, "if bool(apart > 2 * error[0] * (1 + 1e-12)):", "if False:"),
     ),
     mutant(
         "labels out of range",

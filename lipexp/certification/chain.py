@@ -47,9 +47,9 @@ PROMISED = {
 class Step:
     """One module of the chain, with its path and its bounds, worked out once.
 
-    ``bound`` is at least 1, ``tight`` need not be.  After ``take(shape)`` they are of inputs of
-    that shape alone, which is less for convolutions.  Raises UserError, naming the path, where the
-    module knows none.
+    ``bound`` is at least 1, ``tight`` need not be.  After ``check_range(shape)`` they are of
+    inputs of that shape alone, which is less for convolutions.  Raises UserError, naming the
+    path, where the module knows none.
     """
 
     def __init__(self, path: str, module: LipschitzModule):
@@ -57,13 +57,6 @@ class Step:
         self._here = math.inf
         # Nothing changes in a frozen copy, and norm_after asks for the bound again.
         module.lipschitz_bound = cache(module.lipschitz_bound)
-
-    def take(self, shape: tuple[int, ...]) -> None:
-        """Settles the shape of one input; raises UserError for what it makes impossible."""
-        # Of a bound that somebody else wrote nothing is known on fewer inputs.
-        if type(self.module).lipschitz_bound is LipschitzAffine.lipschitz_bound:
-            self._here = self.module.certified_on(shape)
-        self._check_range(shape)
 
     @property
     def bound(self) -> float:
@@ -81,8 +74,14 @@ class Step:
                 raise UserError(f"the Lipschitz bound is {bound}: nothing can be certified")
         return bound
 
-    def _check_range(self, shape: tuple[int, ...]) -> None:
-        """Raises UserError for sizes with which products could over- or underflow."""
+    def check_range(self, shape: tuple[int, ...]) -> None:
+        """Raises UserError for sizes with which products could over- or underflow.
+
+        ``shape``: of one input; from here on the bounds are of such inputs alone.
+        """
+        # Of a bound that somebody else wrote nothing is known on fewer inputs.
+        if type(self.module).lipschitz_bound is LipschitzAffine.lipschitz_bound:
+            self._here = self.module.certified_on(shape)
         constant, offset = self.tight, self.module.norm_after(shape, 0.0)
         for what, size, least in (("Lipschitz bound", constant, SMALLEST), ("bias", offset, 0.0)):
             if size != 0 and not least <= size <= LARGEST:

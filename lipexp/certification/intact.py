@@ -27,8 +27,9 @@ RUNS = {
     *("__call__", "_call_impl", "_wrapped_call_impl", "__getattribute__"),
     *("__deepcopy__", "__reduce__", "__reduce_ex__", "__getstate__", "__setstate__"),
 }
+STATE = vars(nn.Module()).keys()  # children, parameters, hooks: what every check here reads
 HARMLESS = {"__init__", "__doc__", "__module__", "__annotations__", "__repr__", "extra_repr"}
-SEQUENTIAL = {*dir(nn.Sequential), *RUNS} - HARMLESS
+SEQUENTIAL = {*dir(nn.Sequential), *RUNS, *STATE} - HARMLESS
 # What a layer reads: hidden behind a plain attribute, it would not be moved to float64 or checked.
 READ = {"weight", "bias", "log_q", "activation", "running_mean", "running_var"}
 
@@ -88,13 +89,14 @@ def check_intact(path: str, module: nn.Module) -> None:
         given.add("__call__")
     if is_parametrized(module):
         _check_parametrized(path, module)
-        kind = kind.__mro__[1]  # torch puts a class in front, which forbids to pickle
     for ancestor in kind.__mro__[: kind.__mro__.index(nn.Module)]:
         ours = is_ours(ancestor) or ancestor.__module__.startswith("torch.nn.modules.")
-        given |= set() if ours else RUNS & vars(ancestor).keys()
+        given |= set() if ours else {*RUNS, *STATE} & vars(ancestor).keys()
         forward = vars(ancestor).get("forward")
         if not is_ours(ancestor) and ours and forward and forward.__module__ != ancestor.__module__:
             given.add("forward")
+    if is_parametrized(module):
+        given -= {"__getstate__", "__deepcopy__"}  # of the class that torch puts in front
     if given:
         raise UserError(f"{path}: {kind.__name__} was given another {min(given)}")
 

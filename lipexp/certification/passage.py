@@ -27,10 +27,12 @@ class Passage:
 
     ``shapes``: of one input of each step; ``sizes``: bounds on the norms of the inputs, (N,);
     ``norms``: the same before each step, None where it rounds nothing; ``in_range``: (N,), whether
-    every signal stayed where nothing overflows; seconds spent on loading and on steps.
+    every signal stayed where nothing overflows; ``alone``: (classes,), scores of the first input
+    when it was sent by itself; seconds spent on loading and on steps.
     """
 
     scores: Tensor
+    alone: Tensor
     shapes: list[tuple[int, ...]]
     sizes: Tensor
     norms: list[Tensor | None]
@@ -86,7 +88,7 @@ def send(
     *shapes, (classes,) = shapes_through(steps, points, device)
     points.check_labels(classes)
     for step, shape in zip(steps, shapes, strict=True):
-        step.take(shape)
+        step.check_range(shape)
     if batch is None:
         widest = max(math.prod(shape) for shape in shapes)
         batch = max(1, BATCH_NUMBERS.get(device.type, 2**18) // widest)
@@ -97,6 +99,7 @@ def send(
 
     passage = Passage(
         scores=torch.empty(count, classes, dtype=torch.float64),
+        alone=_first_scores(steps, points, device),
         shapes=shapes,
         sizes=column(),
         norms=[
@@ -113,6 +116,13 @@ def send(
         if norms is not None:
             passage.in_range &= norms <= LARGEST_SIGNAL  # False for NaN
     return passage
+
+
+def _first_scores(steps: Sequence[Step], points: Points, device: torch.device) -> Tensor:
+    x = points.batch(0, 1, device)
+    for step in steps:
+        x = step.module(x)
+    return x[0].cpu()
 
 
 def _send_batch(passage, steps, points: Points, rows: slice, device: torch.device) -> None:

@@ -86,7 +86,7 @@ def test_a_step_that_knows_its_images_has_a_smaller_bound_that_holds(data, seed,
     exact = exact_norm(weight_matrix(layer, (3, height, width)))
     if not 1e-150 < exact < 1e150:
         return
-    step.take((3, height, width))
+    step.check_range((3, height, width))
     assert exact <= step.tight * (1 + ORACLE)
     assert step.tight <= before
     assert max(1.0, step.tight) <= step.bound
@@ -118,7 +118,7 @@ def test_torchs_convolutions_know_their_images_too(keys, size):
         conv = nn.Conv2d(2, 3, bias=False, dtype=torch.float64, **keys)
         (step,) = steps_of(nn.Sequential(conv))
         free = step.tight
-        step.take((2, *size))
+        step.check_range((2, *size))
         exact = exact_norm(dense_matrix(conv, (2, *size)))
         assert exact <= step.tight * (1 + ORACLE)
         assert step.tight <= free
@@ -140,7 +140,7 @@ def test_a_bound_that_a_plugin_wrote_is_not_replaced():
             return 5 * super().norm_after(shape, norm)
 
     (step,) = steps_of(nn.Sequential(Wider(1, 1, 3, dtype=torch.float64)))
-    step.take((1, 4, 4))
+    step.check_range((1, 4, 4))
     assert step.tight >= 5 * (1 - 1e-9)
 
 

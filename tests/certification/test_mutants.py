@@ -33,7 +33,7 @@ def norm_on_the_ring(kernel):
 
 def scores_in_float32(steps, points, device, batch=None):
     passage = send(steps, points, device, batch)
-    passage.scores = passage.scores.float().double()
+    passage.scores, passage.alone = (s.float().double() for s in (passage.scores, passage.alone))
     return passage
 
 

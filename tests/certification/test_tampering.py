@@ -59,6 +59,25 @@ class CalledLayer(AOLLinear):
         return 7 * x
 
 
+class Children(nn.Sequential):
+    """Shows other children at every look."""
+
+    _modules = property(lambda self: vars(self)["children"], lambda self, value: None)
+
+
+class Disguised(type(OrthogonalLinear(2, 2))):
+    """Behind the class that torch puts in front of a parametrised one."""
+
+    def _call_impl(self, x):
+        return 7 * x
+
+
+def disguised() -> nn.Module:
+    layer = OrthogonalLinear(2, 2)
+    layer.__class__ = Disguised
+    return layer
+
+
 class Spoofed(AOLLinear):
     """Says that it is of this package."""
 
@@ -138,6 +157,7 @@ TRICKS = {
         lambda: Switching(nn.ReLU()),
         "no Lipschitz bound is known of Switching",
     ),
+    "a parametrised layer that is called another way": (disguised, "another _call_impl"),
     "a compiled module": (lambda: compiled(nn.Flatten()), "Flatten was compiled"),
     "another compiled call": (
         lambda: of(nn.Flatten(), _compiled_call_impl=lambda x: 7 * x),
@@ -211,6 +231,13 @@ def test_what_would_make_a_bound_one_of_another_map_is_refused(name):
         assert "\n" not in str(error.value)
 
 
+def test_a_container_that_shows_other_children_is_refused():
+    net = of(nn.Sequential(), children={"0": nn.ReLU()})
+    net.__class__ = Children
+    with refused("another _modules"):
+        lipschitz_bound(net)
+
+
 def test_a_copy_with_other_numbers_is_seen(monkeypatch):
     layer = AOLLinear(2, 2)
     monkeypatch.setattr(
@@ -271,6 +298,42 @@ def test_a_module_that_works_in_place_reaches_neither_the_inputs_nor_the_certifi
     table = certify(nn.Sequential(Negated(), linear(np.eye(2))), x, [1, 0], [])
     assert torch.equal(x, before)
     assert table["margin"].tolist() == pytest.approx([0.8, 0.5])
+
+
+class Noisy(ExactMap):
+    def forward(self, x):
+        return x + torch.rand_like(x)
+
+    def local_error(self, shape, norm):
+        return 0.0 * norm
+
+
+class Counted(ExactMap):
+    """Another map at every call, as running statistics that are never frozen make it."""
+
+    calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        return x * (-1) ** self.calls
+
+    def local_error(self, shape, norm):
+        return 0.0 * norm
+
+
+class Mixed(ExactMap):
+    def forward(self, x):
+        return x - x.mean(0)
+
+    def local_error(self, shape, norm):
+        return 0.0 * norm
+
+
+@pytest.mark.parametrize("kind", [Noisy, Counted, Mixed])
+def test_a_module_that_does_not_repeat_itself_is_refused(kind):
+    net = nn.Sequential(linear(np.eye(2)), kind(), linear(np.eye(2)))
+    with refused("the same input has other scores when it is sent again"):
+        certify(net, torch.tensor([[0.9, 0.1], [0.3, 0.2]]), [0, 0], [])
 
 
 def test_an_activation_that_would_copy_numbers_is_refused():
