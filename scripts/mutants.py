@@ -60,7 +60,7 @@ def mutant(name: str, first: str, *edits: tuple[str, str, str]) -> Mutant:
 
 RADII, CONSTANTS = "certification/radii.py", "certification/constants.py"
 BOUNDS, BASE = "layers/bounds.py", "layers/base.py"
-MISTAKES, STRICT = "test_known_mistakes.py", "test_strictness.py"
+EXACT, MISTAKES, STRICT = "test_exact_norms.py", "test_known_mistakes.py", "test_strictness.py"
 ISOMETRIC, CRAFTED = "test_isometric_networks.py", "test_crafted_networks.py"
 
 MUTANTS = [
@@ -107,7 +107,7 @@ MUTANTS = [
     # ---- bounds
     mutant(
         "power iteration for a norm",
-        MISTAKES,
+        EXACT,
         (
             BOUNDS,
             "    m, n = matrix.shape\n    gram = matrix.mT @ matrix\n",
@@ -120,7 +120,7 @@ MUTANTS = [
     ),
     mutant(
         "a decomposition for a proof",
-        MISTAKES,
+        EXACT,
         (
             BOUNDS,
             "return math.nextafter(norm, math.inf)\n        squared",
@@ -129,7 +129,7 @@ MUTANTS = [
     ),
     mutant(
         "Gram iteration without its rounding",
-        MISTAKES,
+        EXACT,
         (
             BOUNDS,
             "* (1 + 4 * UNIT_ROUNDOFF) * (bound + error).sqrt()",
@@ -138,7 +138,7 @@ MUTANTS = [
     ),
     mutant(
         "a near orthogonal matrix bounded by 1",
-        MISTAKES,
+        EXACT,
         (
             BOUNDS,
             "math.sqrt((1 + frobenius + gamma(m + 1) * own",
@@ -147,7 +147,7 @@ MUTANTS = [
     ),
     mutant(
         "exactly 1 for a rescaled layer",
-        MISTAKES,
+        EXACT,
         (
             BOUNDS,
             "    rows, columns = rows * side**2, columns * (2 * side - 1) ** 2\n",
@@ -214,7 +214,7 @@ MUTANTS = [
     ),
     mutant(
         "an absolute epsilon in AOL",
-        MISTAKES,
+        EXACT,
         (
             "layers/gram.py",
             "_InversePower.apply(sums, -0.5,",
@@ -223,12 +223,12 @@ MUTANTS = [
     ),
     mutant(
         "AOL without its power of two",
-        MISTAKES,
+        EXACT,
         ("layers/aol.py", "v = v / power_of_two(v)", "v = v * 1.0"),
     ),
     mutant(
         "float32 effective weights",
-        MISTAKES,
+        EXACT,
         (
             "layers/aol.py",
             "return v * d.reshape(1, -1, *([1] * (v.dim() - 2)))",
@@ -331,7 +331,7 @@ MUTANTS = [
     ),
     mutant(
         "norms of weights that underflow",
-        "test_layer_theorems.py",
+        "test_refusals.py",
         (
             "lipschitz.py",
             "return torch.linalg.vector_norm(x / scale, dim=-1) * top.squeeze(-1)",
@@ -349,7 +349,7 @@ MUTANTS = [
     ),
     mutant(
         "a slope that rounds nothing",
-        "test_tampering.py",
+        "test_odd_numbers.py",
         ("activations/two_slopes.py", "if self.negative_slope in (0.0, 1.0, -1.0):", "if True:"),
     ),
     # ---- the set and its comparison
@@ -513,7 +513,7 @@ MUTANTS = [
     ),
     mutant(
         "modules that work in place",
-        "test_tampering.py",
+        "test_odd_numbers.py",
         ("certification/inputs.py", "dtype=torch.float64, copy=True)", "dtype=torch.float64)"),
     ),
     mutant(

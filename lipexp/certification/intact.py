@@ -31,6 +31,7 @@ STATE = vars(nn.Module()).keys()  # children, parameters, hooks: what every chec
 HARMLESS = {"__init__", "__doc__", "__module__", "__annotations__", "__repr__", "extra_repr"}
 SEQUENTIAL = {*dir(nn.Sequential), *RUNS, *STATE} - HARMLESS
 # What a layer reads: hidden behind a plain attribute, it would not be moved to float64 or checked.
+HOLDS = (Tensor, nn.Module)
 READ = {"weight", "bias", "log_q", "activation", "running_mean", "running_var"}
 
 
@@ -114,7 +115,7 @@ def _check_parametrized(path: str, module: nn.Module) -> None:
 
 def check_numbers(module: nn.Module) -> None:
     """Raises UserError for parameters and buffers that are no plain, finite, real numbers."""
-    hidden = READ & vars(module).keys()
+    hidden = [k for k in READ & vars(module).keys() if isinstance(vars(module)[k], HOLDS)]
     if hidden:
         name = min(hidden)
         raise UserError(f"{name} is a plain attribute; make it a parameter or a buffer to certify")
