@@ -317,7 +317,7 @@ MUTANTS = [
     ),
     mutant(
         "no floor for underflow",
-        CRAFTED,
+        "test_convolution_rounding.py",
         ("lipschitz.py", "floor = 2 * math.sqrt(outputs) * (inner + 1) * TINY", "floor = 0.0"),
     ),
     mutant(
