@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from lipexp.activations.base import Activation
+from lipexp.errors import UserError
 from lipexp.lipschitz import UNIT_ROUNDOFF
 
 
@@ -22,6 +25,11 @@ class Tanh(Activation):
 
     def at_scale(self, scale: Tensor) -> Tanh:
         return Tanh(scale)
+
+    def lipschitz_bound(self, tight=False):
+        if not math.isfinite(float(torch.as_tensor(self._scale).abs().max())):
+            raise UserError("a scale that is NaN or infinite has no Lipschitz bound")
+        return 1.0
 
     def forward(self, x: Tensor) -> Tensor:
         argument = self._scale * x

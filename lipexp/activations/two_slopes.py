@@ -26,7 +26,10 @@ class TwoSlopes(Activation):
         return norm * self.lipschitz_bound() * (1 + 2 * UNIT_ROUNDOFF)
 
     def local_error(self, shape, norm):
-        return 0.0 * norm
+        if self.negative_slope in (0.0, 1.0, -1.0):
+            return 0.0 * norm  # x, 0 or -x
+        rounding = abs(self.negative_slope) * UNIT_ROUNDOFF * (1 + 2 * UNIT_ROUNDOFF)
+        return rounding * norm + TINY * math.prod(shape) ** 0.5
 
     def forward(self, x: Tensor) -> Tensor:
         return F.leaky_relu(x, self.negative_slope)
@@ -73,9 +76,6 @@ class LeakyReLU(TwoSlopes):
     """max(x, 0.01 x)."""
 
     negative_slope = 0.01
-
-    def local_error(self, shape, norm):
-        return UNIT_ROUNDOFF * norm + TINY * math.prod(shape) ** 0.5
 
 
 class Abs(TwoSlopes):

@@ -10,5 +10,6 @@ __getattr__, __dir__ = lazy(
         "certify": "lipexp.certification.certificate",
         "lipschitz_bound": "lipexp.certification.constants",
         "margin_constants": "lipexp.certification.constants",
+        "withstands": "lipexp.certification.scores",
     },
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,12 +10,12 @@ from torch import Tensor, nn
 
 from lipexp.activations.two_slopes import Identity
 from lipexp.certification.chain import Step, steps_of
+from lipexp.certification.scores import margin_factor
 from lipexp.layers.base import LipschitzAffine, LipschitzLinear
 from lipexp.layers.plumbing import FirstFeatures
 from lipexp.lipschitz import UNIT_ROUNDOFF, gamma, safe_norm
 
 FLOOR = 2.0**-500  # products of constants are never less, so that none underflows to 0
-SQRT2 = math.sqrt(2.0)  # rounded, it is above the root
 
 
 def lipschitz_bound(module: nn.Module, tight: bool = False) -> float:
@@ -103,7 +102,7 @@ def pair_constants(
     The smaller of sqrt2 K, for |e_y - e_j| = sqrt2, and, of a chain that ends in s = W h + b,
     K_body |w_y - w_j|.  ``bounds``: those of the steps.
     """
-    whole = torch.full((classes, classes), SQRT2 * product(bounds), dtype=torch.float64)
+    whole = torch.full((classes, classes), margin_factor() * product(bounds), dtype=torch.float64)
     whole.fill_diagonal_(0.0)
     if head is None:
         return whole

@@ -24,7 +24,9 @@ class Points:
     """
 
     def __init__(self, images: Array, labels: Any, *, scale: float, box: bool):
-        self.images = images.detach() if isinstance(images, Tensor) else np.asarray(images)
+        self.images = np.asarray(images) if not isinstance(images, Tensor) else images.detach()
+        if isinstance(self.images, Tensor):
+            self.images = self.images.as_subclass(Tensor)  # a subclass may compute anything
         self.labels = _whole_numbers(labels)
         self.kind = str(self.images.dtype).removeprefix("torch.")
         if not isinstance(self.images, Tensor):
@@ -57,7 +59,8 @@ class Points:
         if not isinstance(some, Tensor):
             # A copy, in native byte order: the array may be read-only, or from a file.
             some = torch.from_numpy(np.array(some, dtype=self.kind))
-        some = some.to(device=device, dtype=torch.float64)
+        # A copy in any case: a module that works in place must not reach the caller's numbers.
+        some = some.to(device=device, dtype=torch.float64, copy=True)
         return some / self.scale if self.whole else some
 
     def check_labels(self, classes: int) -> None:

@@ -104,6 +104,7 @@ class Convolution(LipschitzAffine):
             )
         self.conv, self.weight, self.bias = conv, conv.weight, conv.bias
         self.free_shape = tuple(conv.weight.shape)
+        self.bias_size = self.free_shape[0]
         sides = self.free_shape[2:]
         if conv.padding_mode == "circular":  # what torch pads by was settled when it was made
             ring = conv._reversed_padding_repeated_twice
@@ -127,11 +128,24 @@ class Convolution(LipschitzAffine):
     def apply_weight(self, weight, x, bias=None):
         return self.conv._conv_forward(x, weight, bias)
 
-    def _certified(self) -> float:
+    def _square(self) -> Tensor:
+        """The kernel with zeros beside it."""
         kernel = self._weight64()
         height, width = kernel.shape[2:]
         side = max(height, width)
-        return convolution_norm(F.pad(kernel, (0, side - width, 0, side - height)))
+        return F.pad(kernel, (0, side - width, 0, side - height))
+
+    def _certified(self) -> float:
+        return convolution_norm(self._square())
+
+    def certified_on(self, shape):
+        sides = shape[-2:]
+        if self.conv.padding_mode == "zeros":  # as `Window.torus`; an odd zero stands behind
+            sides = [
+                n + max((added + 1) // 2, added + 1 - k)
+                for n, added, k in zip(sides, self.added, self.free_shape[2:], strict=True)
+            ]
+        return convolution_norm(self._square(), tuple(sides))
 
     def _positions(self, shape):
         return math.prod(
@@ -220,6 +234,8 @@ class BatchNorm(LipschitzModule):
             raise UserError(f"{type(norm).__name__} with a variance or weight that is not finite")
         if bool((norm.running_var < 0).any()):
             raise UserError(f"{type(norm).__name__} with a negative running variance")
+        if bool((variance < 2.0**-1000).any()):
+            raise UserError(f"{type(norm).__name__} divides by a variance below 2^-1000")
         self.channels = len(scale)
         self.largest = float(scale.abs().max()) * (1 + 8 * UNIT_ROUNDOFF)
         shift = safe_norm(norm.running_mean * scale) + safe_norm(bias)

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lipexp.activations.base import Activation
 from lipexp.certification.chain import Step
 from lipexp.certification.inputs import Points
 from lipexp.certification.slack import LARGEST_SIGNAL, norm_bound, rounds_nothing
 from lipexp.errors import UserError
+from lipexp.layers.base import LipschitzResidual
 
 # Numbers of the widest signal in a batch: what stays in a cache, and what keeps a GPU busy.
 BATCH_NUMBERS = {"cpu": 2**18, "cuda": 2**25}
@@ -25,10 +27,12 @@ class Passage:
 
     ``shapes``: of one input of each step; ``sizes``: bounds on the norms of the inputs, (N,);
     ``norms``: the same before each step, None where it rounds nothing; ``in_range``: (N,), whether
-    every signal stayed where nothing overflows; seconds spent on loading and on steps.
+    every signal stayed where nothing overflows; ``alone``: (classes,), scores of the first input
+    when it was sent by itself; seconds spent on loading and on steps.
     """
 
     scores: Tensor
+    alone: Tensor
     shapes: list[tuple[int, ...]]
     sizes: Tensor
     norms: list[Tensor | None]
@@ -56,6 +60,11 @@ def shapes_through(
                 f"{step.path}: inputs of shape {shapes[-1]} do not fit: {line}"
             ) from error
         _check_batch(step, x, 1)
+        if isinstance(step.module, Activation | LipschitzResidual) and x.shape[1:] != shapes[-1]:
+            raise UserError(
+                f"{step.path}: makes outputs of shape {tuple(x.shape[1:])} of inputs of shape "
+                f"{shapes[-1]}: it would copy numbers"
+            )
         shapes.append(tuple(x.shape[1:]))
     if len(shapes[-1]) != 1 or shapes[-1][0] < 2:
         raise UserError(
@@ -90,6 +99,7 @@ def send(
 
     passage = Passage(
         scores=torch.empty(count, classes, dtype=torch.float64),
+        alone=_first_scores(steps, points, device),
         shapes=shapes,
         sizes=column(),
         norms=[
@@ -106,6 +116,13 @@ def send(
         if norms is not None:
             passage.in_range &= norms <= LARGEST_SIGNAL  # False for NaN
     return passage
+
+
+def _first_scores(steps: Sequence[Step], points: Points, device: torch.device) -> Tensor:
+    x = points.batch(0, 1, device)
+    for step in steps:
+        x = step.module(x)
+    return x[0].cpu()
 
 
 def _send_batch(passage, steps, points: Points, rows: slice, device: torch.device) -> None:

@@ -13,8 +13,10 @@ from torch import Tensor
 from lipexp.certification import constants
 from lipexp.certification.chain import Step
 from lipexp.certification.passage import Passage
+from lipexp.certification.scores import margin_factor
 from lipexp.certification.slack import error_at, error_within, input_error
-from lipexp.lipschitz import UNIT_ROUNDOFF, gamma
+from lipexp.errors import UserError
+from lipexp.lipschitz import UNIT_ROUNDOFF, gamma, safe_norm
 
 SMALLEST_MARGIN = 1e-290  # below, a margin is too near to underflow
 LARGEST_BALL = 2.0**400
@@ -38,7 +40,7 @@ def margins(scores: Tensor, labels: Tensor) -> Tensor:
 
 def rounding(error: Tensor) -> Tensor:
     """How far a difference of two scores may be off: sqrt2 times the norm of the error vector."""
-    return constants.SQRT2 * error * (1 + 1e-12)
+    return margin_factor() * error * (1 + 1e-12)
 
 
 def smallest_radius(margin: Tensor, off: Tensor, constant: Tensor) -> Tensor:
@@ -58,7 +60,8 @@ def radii_of(steps: Sequence[Step], passage: Passage, labels: Tensor, box: bool)
     """The radii of all inputs.
 
     ``box``: inputs and what they are compared with are pixels in [0, 1].  If not, rounding is
-    bounded on the largest ball that could be certified around each input.
+    bounded on the largest ball that could be certified around each input.  Raises UserError for
+    a network that does not repeat itself.
     """
     inputs = math.prod(passage.shapes[0])
     classes = passage.scores.shape[1]
@@ -67,6 +70,7 @@ def radii_of(steps: Sequence[Step], passage: Passage, labels: Tensor, box: bool)
     )
     margin = margins(passage.scores, labels)
     error = error_at(steps, passage.shapes, passage.norms, input_error(passage.sizes, inputs))
+    _check_repeats(passage, error)
     if box:
         limit = torch.tensor([math.inf], dtype=torch.float64)
         size = torch.tensor([math.sqrt(inputs) * (1 + gamma(2))], dtype=torch.float64)
@@ -87,3 +91,13 @@ def radii_of(steps: Sequence[Step], passage: Passage, labels: Tensor, box: bool)
         radius=radius(raised),
         radius_tight=radius(tight),
     )
+
+
+def _check_repeats(passage: Passage, error: Tensor) -> None:
+    """Raises UserError where the first input had other scores by itself than among the others."""
+    apart = safe_norm(passage.alone - passage.scores[0])
+    if bool(apart > 2 * error[0] * (1 + 1e-12)):
+        raise UserError(
+            "the same input has other scores when it is sent again: the network computes with "
+            "random numbers, with what it computed before or with the other inputs of a batch"
+        )

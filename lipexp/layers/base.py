@@ -46,10 +46,11 @@ class FreeWeightModule(LipschitzModule):
     fan_out: int
     free_shape: tuple[int, ...]
     draws_own = False
+    bias_size: int | None = None
     _kept = None
 
     def _make(self, shape: tuple[int, ...], bias_size: int | None, init: str | None, device, dtype):
-        self.free_shape = shape
+        self.free_shape, self.bias_size = shape, bias_size
         taps = math.prod(shape[2:])
         self.fan_out, self.fan_in = shape[0] * taps, shape[1] * taps
         factory = {"device": device, "dtype": dtype}
@@ -105,6 +106,9 @@ class FreeWeightModule(LipschitzModule):
         if tuple(self.free_weight.shape) != tuple(self.free_shape):
             shape, was = tuple(self.free_weight.shape), tuple(self.free_shape)
             raise UserError(f"the weight has shape {shape}; the layer was made for {was}")
+        if self.bias is not None and tuple(self.bias.shape) != (self.bias_size,):
+            shape = tuple(self.bias.shape)
+            raise UserError(f"the bias has shape {shape}; the layer was made for {self.bias_size}")
         for name, parameter in self.named_parameters():
             if not bool(torch.isfinite(parameter.detach()).all()):
                 raise UserError(f"{name} is NaN or infinite: there is no Lipschitz bound")
@@ -185,6 +189,10 @@ class LipschitzAffine(FreeWeightModule):
     def _certified(self) -> float:
         """A certified bound on the norm of the float64 effective weight."""
         raise NotImplementedError
+
+    def certified_on(self, shape: tuple[int, ...]) -> float:
+        """The same for inputs of that shape alone, if that is less: of images, their sides."""
+        return math.inf
 
     def proven_norm(self) -> float:
         """What a layer's own proof says of that norm, rounding included; infinity without one."""
@@ -273,8 +281,16 @@ class LipschitzConv2d(LipschitzAffine):
     def apply_weight(self, weight, x, bias=None):
         return self.window(x, weight, bias)
 
+    def _check_finite(self):
+        super()._check_finite()
+        if type(self.window) is not Window or self.window.side != self.free_shape[2]:
+            raise UserError("the window is not the one that the layer was made with")
+
     def _certified(self) -> float:
         return convolution_norm(self._weight64())
+
+    def certified_on(self, shape):
+        return convolution_norm(self._weight64(), self.window.torus(*shape[-2:]))
 
     def _positions(self, shape):
         window = self.window

@@ -107,7 +107,7 @@ class FirstChannels(ExactMap):
         self.count = count
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.shape[-3] < self.count:
+        if not 0 <= self.count <= x.shape[-3]:
             raise UserError(f"there are no first {self.count} of {x.shape[-3]} channels")
         return x[..., : self.count, :, :]
 
@@ -123,7 +123,7 @@ class FirstFeatures(ExactMap):
         self.count = count
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.shape[-1] < self.count:
+        if not 0 <= self.count <= x.shape[-1]:
             raise UserError(f"there are no first {self.count} of {x.shape[-1]} features")
         return x[..., : self.count]
 

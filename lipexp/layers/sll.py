@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lipexp.errors import UserError
 from lipexp.layers.base import Branch, LipschitzResidual, log_q_range, make_log_q, refill_log_q
 from lipexp.layers.bounds import power_of_two, residual_kappa
 from lipexp.layers.gram import inverse, rescaling_sums
@@ -191,6 +192,11 @@ class SLLConv2d(_SLL):
         shape = (self.hidden_channels, channels, kernel_size, kernel_size)
         self._make_block(shape, bias, activation, init, device, dtype)
         make_log_q(self, self.hidden_channels, q)
+
+    def _check_finite(self):
+        super()._check_finite()
+        if self.window != Window.of(self.free_shape[2], mode=self.window.mode):
+            raise UserError("the window is not the one that the layer was made with")
 
     def apply_inner(self, inner, x, bias=None):
         return self.window(x, inner, bias)

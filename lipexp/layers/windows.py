@@ -54,6 +54,21 @@ class Window:
         """The window of the transposed map, for flipped kernels; of stride 1 and same padding."""
         return Window(self.side, self.after, self.before, 1, self.mode)
 
+    def torus(self, height: int, width: int) -> tuple[int, int]:
+        """The sides of a torus whose circular convolution has at least this map's norm on images.
+
+        Circular: the image's own.  Zeros: an image that is put on the torus is read at
+        -before..n - 1 + after, and what lies outside of it wraps to zeros if the side is at least
+        n + max(before, after); no output occurs twice if it is at least the number of outputs.
+        Then the map is a restriction of the torus's map after an embedding, both of norm 1.
+        """
+        if self.mode == "circular":
+            return height, width
+        return tuple(
+            n + max(self.before, self.after, self.before + self.after + 1 - self.side)
+            for n in (height, width)
+        )
+
     def __call__(self, x: Tensor, kernel: Tensor, bias: Tensor | None = None) -> Tensor:
         """kernel: (out, in, side, side), bias: (out,) or None."""
         if self.mode == "circular" and self.before + self.after:

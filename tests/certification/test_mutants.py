@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from lipexp.certification import certificate, constants, known, radii
-from lipexp.certification.constants import SQRT2, product
+from lipexp.certification.constants import product
 from lipexp.certification.passage import send
+from lipexp.certification.scores import SQRT2
 from lipexp.layers.base import LipschitzAffine
 from tests.certification import test_crafted_networks as crafted
 from tests.certification import test_isometric_networks as isometric
@@ -32,7 +33,7 @@ def norm_on_the_ring(kernel):
 
 def scores_in_float32(steps, points, device, batch=None):
     passage = send(steps, points, device, batch)
-    passage.scores = passage.scores.float().double()
+    passage.scores, passage.alone = (s.float().double() for s in (passage.scores, passage.alone))
     return passage
 
 

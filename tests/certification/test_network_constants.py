@@ -11,7 +11,8 @@ from torch import nn
 from lipexp.activations import ACTIVATIONS
 from lipexp.certification import lipschitz_bound
 from lipexp.certification.chain import steps_of
-from lipexp.certification.constants import SQRT2, find_head, pair_constants, product, row_distances
+from lipexp.certification.constants import find_head, pair_constants, product, row_distances
+from lipexp.certification.scores import SQRT2
 from lipexp.layers import SLLLinear
 from tests.certification.drawn_networks import drawn_convnet, drawn_mlp, linear
 from tests.exact import ORACLE, exact_norm, jacobians, norms, worst_slopes

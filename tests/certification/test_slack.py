@@ -123,6 +123,15 @@ def test_the_image_that_is_meant_is_k_over_255_and_not_the_float_next_to_it():
         assert abs(table["margin"][0]) <= table["slack"][0]
 
 
+def test_pixels_that_are_the_scores_have_the_rounding_of_k_over_255_in_their_slack():
+    # No layer rounds here: all that is off is the division of the images.
+    pairs = np.array([(k, k - 1) for k in range(1, 256)], dtype=np.uint8)
+    table = certify(nn.Flatten(), pairs, [0] * 255, [])
+    off = [abs(Fraction(1, 255) - Fraction(margin)) for margin in table["margin"]]
+    assert max(off) > 4 * Fraction(1, 2**53) / 255  # more than forming the margin explains
+    assert all(e <= Fraction(slack) for e, slack in zip(off, table["slack"], strict=True))
+
+
 @pytest.mark.parametrize("size", [0.0, 5e-324, 1e-200, 1e-130, 1.0, 1e149, 1e200, 1e300])
 def test_norms_are_bounded_at_any_scale(size):
     rows = torch.from_numpy(np.random.default_rng(0).random((20, 7))) * size
