@@ -79,10 +79,7 @@ def attack(
         if not len(which):
             break
         if number == 1:
-            ended = chain.scores(balls.point(search.closest[which]))
-            rivals = torch.empty(len(labels), search.clean.shape[1] - 1, dtype=labels.dtype)
-            rivals = rivals.to(inputs.device)
-            rivals[which] = _rivals(search.clean[which], labels[which], ended)
+            rivals = _rivals(search.clean, labels, chain.scores(balls.point(search.closest)))
         tries[which] += 1
         target = None if rivals is None else rivals[which, (number - 1) % rivals.shape[1]]
         search.restart(which, number, target)
@@ -102,9 +99,9 @@ def _margin(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 def _rivals(scores: Tensor, labels: Tensor, ended: Tensor) -> Tensor:
     """The other classes, (n, classes - 1): by scores, and behind them the largest of ``ended``."""
     _, seen = _margin(ended, labels)
-    order = scores.scatter(1, labels[:, None], -math.inf).argsort(1, descending=True, stable=True)
+    order = scores.argsort(dim=1, descending=True, stable=True)
     rank = (order == seen[:, None]).byte() + 2 * (order == labels[:, None]).byte()
-    return order.gather(1, rank.argsort(1, stable=True))[:, :-1]
+    return order.gather(1, rank.argsort(dim=1, stable=True))[:, :-1]
 
 
 @dataclass

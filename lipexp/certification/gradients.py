@@ -1,4 +1,4 @@
-"""A frozen chain seen from its inputs: scores, gradients, and directions of gradients of any size."""
+"""A frozen chain seen from its inputs: scores, gradients, directions of gradients of any size."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Chain:
         return torch.cat([self._forward(part) for part in points.split(self.portion)])
 
     def pull_back(self, points: Tensor, cotangent: Cotangent) -> tuple[Tensor, Tensor]:
-        """(scores, J^T cotangent), shapes (n, classes) and (n, d).
+        """(scores, J^T cotangent), shapes (n, classes) and (n, d); 0 of scores that have no graph.
 
         The weights ask for no gradient, so the graph holds signals alone, and is gone with the
         portion.
@@ -53,7 +53,9 @@ class Chain:
                 leaf = points[rows].detach().requires_grad_()
                 found = self._forward(leaf)
             scores.append(found.detach())
-            gradients += torch.autograd.grad(found, leaf, cotangent(scores[-1], rows))
+            gradients.append(torch.zeros_like(leaf))
+            if found.requires_grad:
+                (gradients[-1],) = torch.autograd.grad(found, leaf, cotangent(scores[-1], rows))
         if len(scores) == 1:
             return scores[0], gradients[0]
         return torch.cat(scores), torch.cat(gradients)

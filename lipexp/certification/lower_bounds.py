@@ -25,11 +25,11 @@ def lipschitz_lower_bound(
 ) -> Tensor:
     """Lower bounds of Lip(f), (N,), float64, on the CPU: one found from each input.
 
-    Each is |f(a) - f(b)| / |a - b| of a pair of inputs a, b.  First the pair is short, around the
-    input: v <- J^T J v for its direction v is then the power iteration for the norm of the Jacobian.
-    Then it is as long as the input, and goes up the quotient with both ends: v to the direction of
-    J(a)^T D + J(b)^T D, where D = f(a) - f(b), the middle along J(a)^T D - J(b)^T D; at the end it
-    shrinks.  A piecewise linear network has no second derivative to move a Jacobian's norm by.
+    Each is |f(a) - f(b)| / |a - b| of a pair of inputs a, b.  With D = f(a) - f(b), each iteration
+    turns the pair to the direction of J(a)^T D + J(b)^T D and moves its middle along J(a)^T D -
+    J(b)^T D.  First the pair is short, around the input: this is the power iteration for the norm
+    of the Jacobian there.  Then it is as long as the input, and climbs, which a Jacobian's norm
+    could not: a piecewise linear network has no second derivative.  At the end it shrinks.
 
     Pairs and not Jacobians count, since at a kink automatic differentiation may return what is no
     derivative.  What rounding may have added to f(a) - f(b) is subtracted, so that the bound holds
