@@ -33,7 +33,7 @@ class Balls:
         given = radius.to(centre).nan_to_num(nan=0.0, posinf=math.inf).clamp(0.0, most)[:, None]
         stored = UNIT_ROUNDOFF * (norm_bound(centre)[:, None] + given)  # rounding of the point
         usable = given >= SMALLEST_BALL
-        room = 1 - gamma(2 * size + 32) - 2 * stored / torch.where(usable, given, 1.0)
+        room = 1 - gamma(2 * size + 64) - 2 * stored / torch.where(usable, given, 1.0)
         self.reach = torch.where(usable, room, 0.0).clamp(min=0.0)
         self.centre, self.radius, self.box = centre, torch.where(self.reach > 0, given, 0.0), box
         self.low = -centre / positive(self.radius) if box else None
@@ -69,7 +69,7 @@ class Balls:
             s = (s * (self.reach / positive(norms(inside)))).clamp(max=1.0)
             torch.mul(q, s, out=inside)
             torch.clamp(inside, self.low, self.high, out=inside)
-        return inside.mul_(self._shortening(inside))
+        return inside
 
     def _shortening(self, q: Tensor) -> Tensor:
         return (self.reach / positive(norms(q))).clamp(max=1.0)

@@ -12,7 +12,8 @@ from torch import nn
 
 from lipexp.activations import ACTIVATIONS
 from lipexp.certification import certify
-from lipexp.certification.attack import attack
+from lipexp.certification.attack import _Open, attack
+from lipexp.certification.ball import Balls
 from lipexp.certification.chain import Step, steps_of
 from lipexp.layers import FirstFeatures, Flatten
 from lipexp.lipschitz import ExactMap
@@ -113,6 +114,20 @@ def test_the_margin_is_that_of_the_point_as_it_is_stored():
     assert 0 < int((found.margin <= 0).sum()) < len(x)
 
 
+def test_the_last_thing_computed_are_the_scores_of_what_is_returned():
+    seen = []
+
+    def scores(x):
+        seen.append((x.detach().clone(), torch.stack((1 + 0 * x[:, 0], x.sum(1)), dim=1)))
+        return seen[-1][1]
+
+    x = torch.zeros(5, 3, dtype=torch.float64)
+    found = attack(steps_by(scores), x, torch.zeros(5, dtype=torch.int64), everywhere(0.1, 5))
+    points, counted = seen[-1]
+    assert torch.equal(points, found.points)
+    assert torch.equal((counted[:, 0] - counted[:, 1]).detach(), found.margin)
+
+
 def test_inputs_that_are_wrong_or_have_no_ball_are_returned_as_they_are():
     steps, x = steps_of(net()), pixels(8)
     y = labelled(steps, x)
@@ -153,6 +168,13 @@ def test_an_affine_classifier_falls_exactly_at_its_distance():
     assert int((inside.margin <= 0).sum()) == 0
     outside = attack(steps, x, y, distance * 1.0001, restarts=9, box=False)
     assert int((outside.margin <= 0).sum()) == 50
+
+
+def test_one_gradient_is_enough_where_the_margin_is_affine():
+    steps = steps_of(linear([[1.0, 2, -2], [0, 0, 0]], [9.0, 0]))
+    x, radii = torch.zeros(1, 3, dtype=torch.float64), everywhere(3.0003, 1)
+    found = attack(steps, x, torch.tensor([0]), radii, iterations=1, restarts=1, box=False)
+    assert float(found.margin) == pytest.approx(-0.0009, rel=1e-6)
 
 
 def least_in_ball_and_box(slope: np.ndarray, x: np.ndarray, radius: float) -> float:
@@ -223,10 +245,10 @@ def test_on_isometric_networks_the_radius_is_the_truth_from_both_sides(activatio
 
 
 def test_a_later_restart_goes_for_a_class_that_the_first_one_passed_by():
-    # Class 1 is near but turns round at 0.96 < 1; class 2 leads class 3, which alone can be reached.
+    # Class 1 is near but turns round at 0.96 < 1; class 2 is ahead of 3, which alone is in reach.
     def scores(x):
         first = 0.9 + 0.2 * (0.3 - (x[:, 0] - 0.8).abs())
-        second, third = 0.6 + 0.01 * x[:, 1], 0.5 + 2 * (x[:, 1] - 0.5)
+        second, third = 0.6 - 0.01 * x[:, 1], 0.5 + 2 * (x[:, 1] - 0.5)
         return torch.stack((0 * first + 1.0, first, second, third), dim=1)
 
     steps, x = steps_by(scores), torch.full((10, 2), 0.5, dtype=torch.float64)
@@ -235,20 +257,27 @@ def test_a_later_restart_goes_for_a_class_that_the_first_one_passed_by():
     assert int((attack(steps, x, y, radii, restarts=2).margin <= 0).sum()) == 10
 
 
-def test_halved_steps_go_on_where_long_ones_only_cross_a_valley(monkeypatch):
-    axes = torch.linalg.qr(torch.from_numpy(np.random.default_rng(0).standard_normal((10, 10))))[0]
+def test_without_gain_for_long_steps_are_halved_and_begin_again_at_the_best_point():
+    balls = Balls(pixels(3, 2), everywhere(1.0, 3), True)
+    which = torch.arange(3)
+    rows = _Open.start(which, which, None, balls, torch.zeros(3, 2, dtype=torch.float64))
 
-    def scores(x):
-        along = (x - 0.5) @ axes
-        score = along[:, 0] - 10 / 3 * along[:, 1:].abs().sum(1)
-        return torch.stack((0 * score + 10, score), dim=1)
+    def look(*losses):
+        rows.q, rows.gradient = rows.q + 1, rows.gradient - 1
+        rows.control(torch.tensor(losses, dtype=torch.float64), patience=2)
 
-    steps, x = steps_by(scores), 0.5 + 0.02 * (pixels(100, 10) - 0.5)
-    y, radii = torch.zeros(100, dtype=torch.int64), everywhere(0.3, 100)
-    controlled = attack(steps, x, y, radii, restarts=1)
-    monkeypatch.setattr("lipexp.certification.attack.PATIENCE", 1)  # as long as the restart
-    plain = attack(steps, x, y, radii, restarts=1)
-    assert float(controlled.margin.mean()) < float(plain.margin.mean())
+    look(3.0, 3.0, math.nan)
+    look(2.0, 3.0, 1.0)
+    assert rows.shrink.flatten().tolist() == [1, 1, 1]
+    look(1.0, 4.0, 1.0)
+    assert rows.shrink.flatten().tolist() == [1, 0.5, 1]
+    assert rows.q[:, 0].tolist() == [3, 1, 3]
+    assert rows.gradient[:, 0].tolist() == [-3, -1, -3]
+    look(0.0, 2.0, 1.0)
+    look(0.0, 1.0, 0.0)
+    assert rows.shrink.flatten().tolist() == [1, 0.5, 0.5]
+    assert rows.q[:, 0].tolist() == [5, 3, 3]
+    assert rows.least.tolist() == [0, 1, 0]
 
 
 def test_where_there_is_no_gradient_it_looks_around_at_random():

@@ -14,6 +14,7 @@ from torch import nn
 from lipexp.activations import ACTIVATIONS
 from lipexp.certification import lipschitz_bound
 from lipexp.certification.chain import Step, steps_of
+from lipexp.certification.gradients import Chain
 from lipexp.certification.lower_bounds import lipschitz_lower_bound
 from lipexp.lipschitz import ExactMap
 from tests.certification import test_isometric_networks as isometric
@@ -139,12 +140,16 @@ def test_inputs_of_zero_and_of_any_size_are_served():
     assert found.tolist() == pytest.approx([1.0] * 6, rel=1e-9)
 
 
-@pytest.mark.parametrize("batch", [1, 7])
-def test_batches_do_not_matter(batch, monkeypatch):
-    net, x = isometric.isometric("maxmin"), some_inputs(20, isometric.WIDTH)
-    steps = steps_of(net)
+@pytest.mark.parametrize("batch", [1, 7, 20])
+def test_batches_and_their_portions_do_not_matter(batch, monkeypatch):
+    generator = np.random.default_rng(5)
+    matrices = [generator.standard_normal(shape) for shape in ((8, 6), (8, 8), (3, 8))]
+    steps, x = steps_of(network(matrices, ACTIVATIONS["relu"])), some_inputs(20, 6)
     whole = lipschitz_lower_bound(steps, x, seed=3, first=10)
-    monkeypatch.setattr("lipexp.certification.gradients.SIGNAL_NUMBERS", {"cpu": 1})
+    other = lipschitz_lower_bound(steps, x, seed=4, first=10)
+    assert not torch.allclose(other, whole)
+    three = 3 * sum(math.prod(shape) for shape in Chain(steps, x[:1]).shapes)
+    monkeypatch.setattr("lipexp.certification.gradients.SIGNAL_NUMBERS", {"cpu": three})
     parts = [
         lipschitz_lower_bound(steps, x[k : k + batch], seed=3, first=10 + k)
         for k in range(0, len(x), batch)
