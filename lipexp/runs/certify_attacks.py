@@ -99,13 +99,9 @@ def attack_batch(
             better = distance < nearest[fell]
             nearest[fell[better]] = distance[better]
             places[fell[better]] = nearer.cpu()[better]
-    wrong = (right & (nearest <= radius * SHRINK)).nonzero().flatten()
-    return {
-        **found,
-        "nearest": nearest,
-        "wrong which": wrong + first,
-        "wrong points": places[wrong],
-    }
+    wrong = (right & (nearest < radius)).nonzero().flatten()
+    found |= {"wrong which": wrong + first, "wrong points": places[wrong]}
+    return {**found, "nearest": nearest}
 
 
 def toward(steps: Sequence[Step], inputs: Tensor, broken: Tensor, labels: Tensor) -> Tensor:

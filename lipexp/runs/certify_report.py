@@ -15,7 +15,7 @@ from torch import Tensor
 from lipexp import __version__
 from lipexp.files import write_bytes
 from lipexp.rationals import value
-from lipexp.runs.certify_attacks import CLOSEST, INSIDE, SHRINK, proven, share_left, within
+from lipexp.runs.certify_attacks import CLOSEST, INSIDE, proven, share_left, within
 from lipexp.runs.certify_digest import BROKEN, CERTIFIED, SUCCESSES
 from lipexp.runs.certify_task import Certification, Found
 from lipexp.runs.device import device_name
@@ -59,7 +59,7 @@ def successes(table: pd.DataFrame, found: Found, eps: Sequence[str]) -> dict[str
     rows = table.iloc[: found.count]
     right = (rows["margin"] > 0).to_numpy()
     distance = rows["attack_distance"].to_numpy()
-    wrong = {INSIDE: right & (distance <= proven(rows).numpy() * SHRINK)}
+    wrong = {INSIDE: right & (distance < proven(rows).numpy())}
     for name in eps:
         certified = rows[f"{CERTIFIED}{name}"].to_numpy(dtype=bool)
         broken = rows[f"{BROKEN}{name}"].to_numpy(dtype=bool)

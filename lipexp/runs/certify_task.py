@@ -247,8 +247,9 @@ class Certification:
         from lipexp.certification.lower_bounds import lipschitz_lower_bound
 
         inputs = self.points.batch(rows.start, rows.stop, self.device)
+        seed = self.asked.attacks.seed
         found = lipschitz_lower_bound(
-            self.steps, inputs, iterations=LIPSCHITZ_STEPS, seed=self.asked.attacks.seed
+            self.steps, inputs, iterations=LIPSCHITZ_STEPS, seed=seed, first=rows.start
         )
         return {"bound": found}
 
