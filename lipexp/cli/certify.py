@@ -119,6 +119,7 @@ def _radii(text: str) -> list[str]:
 
 def _whole(option: str, text: str | None, least: int) -> int | None:
     def check(text: str) -> int:
-        return checks.whole(least)(int(text) if text.lstrip("-").isdecimal() else text)
+        digits = text.removeprefix("-")
+        return checks.whole(least)(int(text) if digits.isascii() and digits.isdigit() else text)
 
     return _checked(option, text, check)
