@@ -98,7 +98,7 @@ def closest_images(
         most = float(np.abs(moved).max())
         _show(three[0], before, f"margin {row.margin:.3g}")
         _show(three[1], after, f"margin {row.attacked_margin:.3g}")
-        _show_difference(three[2], moved, most, f"ℓ₂ {row.distance:.3g}, most {most:.2g}")
+        _show_difference(three[2], moved, most, f"ℓ₂ {row.distance:.2g}, most {most:.2g}")
         words = f"image {row.index:,}\nlabel {row.label}\nthen {row.other}"
         middle = {"rotation": 0, "ha": "right", "va": "center", "fontsize": 6}
         three[0].set_ylabel(words, labelpad=4, **middle)

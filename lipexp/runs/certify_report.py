@@ -112,6 +112,7 @@ def summary_of(job: Certification, before: dict[str, Any], added: dict[str, Any]
     return {
         "task": "certify",
         "weights": str(job.asked.weights),
+        "weights_sha256": job.asked.weights_digest,
         "parameters": job.parameters,
         **added,
         **provenance(job.dataset, "float64", job.device),

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import yaml
@@ -62,16 +63,17 @@ class Asked:
         own = [] if self.foreign else self.request.task["eps"]
         return list(dict.fromkeys([*own, *self.eps]))
 
-    def identity(self) -> str:
-        """A hash over everything that can change the numbers, the weights in the file included.
-
-        Raises UserError for a file that cannot be read.
-        """
+    @cached_property
+    def weights_digest(self) -> str:
+        """The sha256 of the file with the weights.  Raises UserError where it cannot be read."""
         try:
             with self.weights.open("rb") as file:
-                weights = hashlib.file_digest(file, "sha256").hexdigest()
+                return hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             raise UserError(f"{self.weights} cannot be read: {error.strerror}") from error
+
+    def identity(self) -> str:
+        """A hash over everything that can change the numbers, the weights in the file included."""
         attacks = self.attacks
         parts = {
             "eps": self.eps,
@@ -79,7 +81,7 @@ class Asked:
             "steps": attacks.steps,
             "restarts": attacks.restarts,
             "seed": attacks.seed,
-            "weights": weights,
+            "weights": self.weights_digest,
             "network": self.request.identity(),
         }
         canonical = json.dumps(parts, sort_keys=True, default=str)
