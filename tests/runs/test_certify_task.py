@@ -149,8 +149,12 @@ def test_the_same_request_is_done_and_another_one_is_not(run):
     assert "done already" in again.text
     assert certify(of_run(str(run), QUICK, force=True)).fresh
     assert files(run) == before
-    for other in ({"steps": 7}, {"restarts": 1}, {"seed": 1}, {"points": 20}, {"eps": ("0.1",)}):
-        assert certify(of_run(str(run), replace(QUICK, **other))).fresh
+    others = ({"steps": 7}, {"restarts": 1}, {"seed": 1}, {"points": 20}, {"eps": ("0.1",)})
+    asked = [of_run(str(run), replace(QUICK, **other)) for other in ({}, *others)]
+    assert len({one.identity() for one in asked}) == 6
+    assert of_run(str(run), replace(QUICK, device="cpu")).identity() == asked[0].identity()
+    for one in asked[-2:]:
+        assert certify(one).fresh
     table, summary = read(run)
     assert [name for name in table if name.startswith("broken_")] == ["broken_0.1"]
     assert {"certified_0.1", "certified_0.3", "certified_1.58"} <= set(table)
@@ -349,6 +353,21 @@ def test_weights_from_elsewhere_have_the_certificates_of_the_run_they_came_from(
     again = certify(of_weights(str(sources[0]), str(out / "config.yaml"), str(out), QUICK))
     assert again.fresh  # other bytes
     assert not certify(of_weights(str(sources[0]), str(run), str(out), QUICK)).fresh
+
+
+def test_digits_behind_those_of_float32_count(run, tmp_path):
+    network = lipexp.load(run).double()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter += 1e-9 * torch.arange(parameter.numel()).view_as(parameter).cos()
+    torch.save(network.state_dict(), tmp_path / "net.pt")
+    out = tmp_path / "out"
+    certify(of_weights(str(tmp_path / "net.pt"), str(run), str(out), replace(QUICK, points=1)))
+    test = data.load("digits").test
+    expected = lipexp.certify(network, test.inputs, test.labels, ["0.3"], scale=test.scale)
+    for name in ("margin", "slack", "radius", "radius_tight"):
+        assert (read(out)[0][name] == expected[name]).all()
+    assert (read(run)[0]["margin"] != expected["margin"]).mean() > 0.9
 
 
 def test_weights_that_cannot_be_certified_leave_nothing_behind(run, tmp_path):
