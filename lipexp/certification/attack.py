@@ -26,6 +26,7 @@ from lipexp.streams import stream
 
 PATIENCE = 5  # steps are halved after this share of the iterations without gain
 DROP_FROM = 16  # broken inputs leave a batch once they are this share of it
+NEAREST = 9  # classes of the largest scores, whose distances decide which is gone for first
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,9 @@ def attack(
     steps: of `chain.steps_of`; inputs: float64, on their device, one batch; ``box``: pixels in
     [0, 1], and so are the points.  A restart takes ``iterations`` gradients of each input and ends
     where it is broken.  The first starts at the input and goes for the nearest class, whichever it
-    is; the others start on the sphere, each for one class: in the order of the input's scores, and
-    the one that the first restart ended at last.
+    is; the others start on the sphere, each for one class: the nearest to first order at the input
+    among the nine of the largest scores, then the rest, and last the one that the first restart had
+    in view at its end.  Those distances take nine gradients more, where there is a second restart.
 
     Random numbers depend on (seed, index, restart) alone, ``first`` being the index of the first
     input: in other batches the attack is the same up to rounding.
@@ -79,7 +81,8 @@ def attack(
         if not len(which):
             break
         if number == 1:
-            rivals = _rivals(search.clean, labels, chain.scores(balls.point(search.closest)))
+            rivals = labels.new_zeros(len(labels), search.clean.shape[1] - 1)
+            rivals[which] = search.rivals(which)
         tries[which] += 1
         target = None if rivals is None else rivals[which, (number - 1) % rivals.shape[1]]
         search.restart(which, number, target)
@@ -96,12 +99,28 @@ def _margin(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(margin.isnan(), -math.inf, margin), rival
 
 
-def _rivals(scores: Tensor, labels: Tensor, ended: Tensor) -> Tensor:
-    """The other classes, (n, classes - 1): by scores, and behind them the largest of ``ended``."""
-    _, seen = _margin(ended, labels)
-    order = scores.argsort(dim=1, descending=True, stable=True)
-    rank = (order == seen[:, None]).byte() + 2 * (order == labels[:, None]).byte()
-    return order.gather(1, rank.argsort(dim=1, stable=True))[:, :-1]
+def _loss(
+    chain: Chain, points: Tensor, labels: Tensor, target: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(scores, loss, gradient) at points (n, d): s_y - s_target, or the margin without a target.
+
+    Each row of the gradient is of the loss times `reciprocal_size` of its scores.
+    """
+    column = labels[:, None]
+
+    def rival(scores: Tensor, some: slice) -> Tensor:
+        if target is not None:
+            return target[some, None]
+        return _margin(scores, labels[some])[1][:, None]
+
+    def cotangent(scores: Tensor, some: slice) -> Tensor:
+        size = reciprocal_size(scores)
+        zero = torch.zeros_like(scores)
+        return zero.scatter_(1, column[some], size).scatter_(1, rival(scores, some), -size)
+
+    scores, gradient = chain.pull_back(points, cotangent)
+    loss = scores.gather(1, column) - scores.gather(1, rival(scores, slice(None)))
+    return scores, loss[:, 0], gradient
 
 
 @dataclass
@@ -192,26 +211,27 @@ class _Search:
         margin, _ = _margin(self.chain.scores(rows.balls.point(rows.q)), rows.labels)
         self._keep(rows, margin)
 
+    def rivals(self, which: Tensor) -> Tensor:
+        """The classes that restarts go for in turn, (n, classes - 1); see `attack`."""
+        labels, balls = self.labels[which], self.balls[which]
+        scores = self.clean[which]
+        order = scores.argsort(dim=1, descending=True, stable=True)[:, 1:]  # the label leads
+        distance = torch.full_like(order, math.inf, dtype=torch.float64)
+        for k in range(min(NEAREST, order.shape[1])):
+            _, loss, gradient = _loss(self.chain, balls.centre, labels, order[:, k])
+            loss = loss * reciprocal_size(scores)[:, 0]
+            distance[:, k] = (loss / safe_norm(gradient)).nan_to_num(nan=math.inf)
+        ended = self.chain.scores(balls.point(self.closest[which]))
+        order = order.gather(1, distance.argsort(dim=1, stable=True))
+        seen = (order == _margin(ended, labels)[1][:, None]).byte()
+        return order.gather(1, seen.argsort(dim=1, stable=True))
+
     def _look(self, rows: _Open) -> Tensor:
-        """The loss where the rows stand, (n,); sets its gradient, up to a factor of each row.
-
-        The loss is s_y - s_target, without a target the margin.
-        """
-        column = rows.labels[:, None]
-
-        def rival(scores: Tensor, some: slice) -> Tensor:
-            if rows.target is not None:
-                return rows.target[some, None]
-            return _margin(scores, rows.labels[some])[1][:, None]
-
-        def cotangent(scores: Tensor, some: slice) -> Tensor:
-            size = reciprocal_size(scores)
-            zero = torch.zeros_like(scores)
-            return zero.scatter_(1, column[some], size).scatter_(1, rival(scores, some), -size)
-
-        scores, rows.gradient = self.chain.pull_back(rows.balls.point(rows.q), cotangent)
+        """The loss where the rows stand, (n,); sets its gradient, up to a factor of each row."""
+        point = rows.balls.point(rows.q)
+        scores, loss, rows.gradient = _loss(self.chain, point, rows.labels, rows.target)
         self._keep(rows, _margin(scores, rows.labels)[0])
-        return (scores.gather(1, column) - scores.gather(1, rival(scores, slice(None))))[:, 0]
+        return loss
 
     def _keep(self, rows: _Open, margin: Tensor) -> None:
         """Where the rows stand, if that is the closest yet; broken rows have done their part."""

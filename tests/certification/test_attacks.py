@@ -223,15 +223,32 @@ def test_on_isometric_networks_the_radius_is_the_truth_from_both_sides(activatio
 
 
 def test_a_later_restart_goes_for_a_class_that_the_first_one_passed_by():
-    # Class 1 is near but turns round at 0.96 < 1; class 2 is far, and can be reached.
+    # Class 1 is near but turns round at 0.96 < 1; class 2 leads class 3, which alone can be reached.
     def scores(x):
         first = 0.9 + 0.2 * (0.3 - (x[:, 0] - 0.8).abs())
-        return torch.stack((0 * first + 1.0, first, 0.5 + 2 * (x[:, 1] - 0.5)), dim=1)
+        second, third = 0.6 + 0.01 * x[:, 1], 0.5 + 2 * (x[:, 1] - 0.5)
+        return torch.stack((0 * first + 1.0, first, second, third), dim=1)
 
     steps, x = steps_by(scores), torch.full((10, 2), 0.5, dtype=torch.float64)
     y, radii = torch.zeros(10, dtype=torch.int64), everywhere(0.4, 10)
     assert int((attack(steps, x, y, radii, restarts=1).margin <= 0).sum()) == 0
     assert int((attack(steps, x, y, radii, restarts=2).margin <= 0).sum()) == 10
+
+
+def test_halved_steps_go_on_where_long_ones_only_cross_a_valley(monkeypatch):
+    axes = torch.linalg.qr(torch.from_numpy(np.random.default_rng(0).standard_normal((10, 10))))[0]
+
+    def scores(x):
+        along = (x - 0.5) @ axes
+        score = along[:, 0] - 10 / 3 * along[:, 1:].abs().sum(1)
+        return torch.stack((0 * score + 10, score), dim=1)
+
+    steps, x = steps_by(scores), 0.5 + 0.02 * (pixels(100, 10) - 0.5)
+    y, radii = torch.zeros(100, dtype=torch.int64), everywhere(0.3, 100)
+    controlled = attack(steps, x, y, radii, restarts=1)
+    monkeypatch.setattr("lipexp.certification.attack.PATIENCE", 1)  # as long as the restart
+    plain = attack(steps, x, y, radii, restarts=1)
+    assert float(controlled.margin.mean()) < float(plain.margin.mean())
 
 
 def test_where_there_is_no_gradient_it_looks_around_at_random():

