@@ -65,21 +65,40 @@ def certify(
         steps = steps_of(module)
         rescaling = time.perf_counter() - started
         device = next((p.device for p in module.parameters()), torch.device("cpu"))
-        check_arithmetic(device)
-        passage = send(steps, points, device, batch)
-        radii = radii_of(steps, passage, torch.from_numpy(points.labels), box)
-    table = _table(points, passage, radii)
+        table = certificates_of(steps, points, device, box=box, batch=batch)
     for name, radius in sizes.items():
         table[f"certified_{name}"] = exceeds(table["radius"], radius)
-    table.attrs.update(_totals(steps, passage, radii))
     seconds = time.perf_counter() - begun
-    spent = passage.seconds_loading + rescaling + passage.seconds_forward
+    spent = rescaling + table.attrs["seconds_loading"] + table.attrs["seconds_forward"]
     table.attrs.update(
         seconds=seconds,
-        seconds_loading=passage.seconds_loading,
         seconds_rescaling=rescaling,
-        seconds_forward=passage.seconds_forward,
         seconds_outside_forward=seconds - spent,
+    )
+    return table
+
+
+def certificates_of(
+    steps: Sequence[Step],
+    points: Points,
+    device: torch.device,
+    *,
+    box: bool,
+    batch: int | None = None,
+) -> pd.DataFrame:
+    """The table of `certify` without eps, of steps that are on the device already.
+
+    Who goes on with the same steps has the very weights in use that were certified.  Call it under
+    no_grad and without cuDNN.  Raises UserError as `certify` does.
+    """
+    check_arithmetic(device)
+    passage = send(steps, points, device, batch)
+    radii = radii_of(steps, passage, torch.from_numpy(points.labels), box)
+    table = _table(points, passage, radii)
+    table.attrs.update(
+        _totals(steps, passage, radii),
+        seconds_loading=passage.seconds_loading,
+        seconds_forward=passage.seconds_forward,
     )
     return table
 

@@ -11,6 +11,7 @@ from lipexp.errors import RunError, Terminated, UserError
 
 COMMANDS = {
     "run": "one run, or with -m every point of a sweep",
+    "certify": "certificates against attacks, of a training or of weights from elsewhere",
     "list": "what can be chosen",
     "data": "where the data sets are looked for, whether they are whole; fetches them",
     "collect": "all runs as one table, with a plot",

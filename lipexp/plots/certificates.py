@@ -36,31 +36,33 @@ def certified_accuracy(
     exact rational that it is; the clean accuracy stands at 0.  The curve of ``radius_tight`` is
     drawn thin where it can be told from the other.  ``inputs``: what the norm is taken over.
     """
-    radii, images = _radii(certificates, "radius"), len(certificates)
-    tight = _radii(certificates, "radius_tight") if "radius_tight" in certificates else radii
+    radii, images = positive_radii(certificates, "radius"), len(certificates)
+    tight = radii
+    if "radius_tight" in certificates:
+        tight = positive_radii(certificates, "radius_tight")
     eps = sorted(eps, key=rationals.value)
-    end = _end(np.union1d(radii, tight), eps)
-    gained = _share(tight, radii + BESIDE * end, images) - _share(radii, radii, images)
+    end = axis_end(np.union1d(radii, tight), eps)
+    gained = share_beyond(tight, radii + BESIDE * end, images) - share_beyond(radii, radii, images)
     tighter = gained.max(initial=0.0) >= ABOVE
     if not tighter:
-        end = _end(radii, eps)
+        end = axis_end(radii, eps)
     decimals = 1 if images <= 1000 else 2  # tells single images apart
 
     figure, axes = style.figure(title)
     label = f"certified, {images:,} image" + "s" * (images != 1)
-    _draw_steps(axes, radii, images, end, color=style.BLUE, lw=1.4, label=label)
+    draw_steps(axes, radii, images, end, color=style.BLUE, lw=1.4, label=label)
     if tighter:
         label = "bounds not clamped at 1"
-        _draw_steps(axes, tight, images, end, color=style.BLACK, lw=0.7, zorder=1.9, label=label)
-    clean = 100 * _correct(certificates).mean() if images else 0.0
+        draw_steps(axes, tight, images, end, color=style.BLACK, lw=0.7, zorder=1.9, label=label)
+    clean = 100 * correct(certificates).mean() if images else 0.0
     look = {"ms": 4.5, "mfc": "white", "mew": 1.1, "zorder": 3, "ls": "", "clip_on": False}
     label = f"clean: {clean:.{decimals}f} %"
     axes.plot([0], [clean], marker=style.MARKERS[0], mec=style.BLUE, label=label, **look)
     for position, name in enumerate(eps):
         limit, colour = rationals.limit(name), style.eps_colour(position)
-        share = _share(radii, np.array([limit]), images).item()
+        share = share_beyond(radii, np.array([limit]), images).item()
         axes.vlines(limit, 0, share, color=colour, lw=0.8, ls=":", zorder=1.8)
-        marker = _EPS_MARKERS[position % len(_EPS_MARKERS)]
+        marker = EPS_MARKERS[position % len(EPS_MARKERS)]
         label = f"{style.eps_label(name)}: {share:.{decimals}f} %"
         axes.plot([limit], [share], marker=marker, mec=colour, label=label, **look)
     axes.set(xlim=(0, end), ylim=(0, 100), ylabel="certified accuracy, %")
@@ -82,11 +84,11 @@ def radius_histogram(
     What cannot stand in a histogram of radii is counted in the note: misclassified images, correct
     ones whose radius is 0, and infinite radii.  Otherwise as `certified_accuracy`.
     """
-    correct = _correct(certificates)
-    radii = _radii(certificates, "radius")
+    right = correct(certificates)
+    radii = positive_radii(certificates, "radius")
     drawn = radii[np.isfinite(radii)]
     eps = sorted(eps, key=rationals.value)
-    end = _end(drawn, eps)
+    end = axis_end(drawn, eps)
     figure, axes = style.figure(title)
     label = f"correct, {drawn.size:,} image" + "s" * (drawn.size != 1)
     edges = _bins(drawn, end)
@@ -99,8 +101,8 @@ def radius_histogram(
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.set_xlabel(f"certified radius, ℓ₂ over {inputs}")
     left_out = {
-        "misclassified": len(correct) - correct.sum(),
-        "correct with radius 0": correct.sum() - radii.size,
+        "misclassified": len(right) - right.sum(),
+        "correct with radius 0": right.sum() - radii.size,
         "of infinite radius": radii.size - drawn.size,
     }
     told = ", ".join(f"{count:,} {what}" for what, count in left_out.items() if count)
@@ -108,34 +110,34 @@ def radius_histogram(
     return figure
 
 
-_EPS_MARKERS = style.MARKERS[1:]  # the first is the clean accuracy's
+EPS_MARKERS = style.MARKERS[1:]  # the first is the clean accuracy's
 _DASHES = ("-", "--", "-.", ":")
 
 
-def _correct(certificates: pd.DataFrame) -> np.ndarray:
+def correct(certificates: pd.DataFrame) -> np.ndarray:
     """The label alone has the highest score: a tie is no prediction, and NaN is none."""
     return (certificates["margin"] > 0).to_numpy(dtype=bool)
 
 
-def _radii(certificates: pd.DataFrame, column: str) -> np.ndarray:
+def positive_radii(certificates: pd.DataFrame, column: str) -> np.ndarray:
     """The positive radii of the correctly classified images, ascending."""
-    radii = certificates[column].to_numpy(dtype=float)[_correct(certificates)]
+    radii = certificates[column].to_numpy(dtype=float)[correct(certificates)]
     return np.sort(radii[radii > 0])
 
 
-def _share(radii: np.ndarray, limits: np.ndarray, images: int) -> np.ndarray:
+def share_beyond(radii: np.ndarray, limits: np.ndarray, images: int) -> np.ndarray:
     """Per cent of all images whose radius exceeds each limit; ``radii`` ascending."""
     beyond = radii.size - np.searchsorted(radii, limits, side="right")
     return 100 * beyond / max(images, 1)
 
 
-def _draw_steps(axes: Axes, radii: np.ndarray, images: int, end: float, **look) -> None:
+def draw_steps(axes: Axes, radii: np.ndarray, images: int, end: float, **look) -> None:
     """From 0 to ``end``, with a step down at every radius: at eps = radius it is not exceeded."""
     x = np.unique([0.0, *radii[np.isfinite(radii)], end])
-    axes.plot(x, _share(radii, x, images), drawstyle="steps-post", clip_on=False, **look)
+    axes.plot(x, share_beyond(radii, x, images), drawstyle="steps-post", clip_on=False, **look)
 
 
-def _end(radii: Sequence[float] | np.ndarray, eps: Sequence[str]) -> float:
+def axis_end(radii: Sequence[float] | np.ndarray, eps: Sequence[str]) -> float:
     """Where the x axis ends: behind every finite radius and every eps."""
     reach = [*np.ravel(radii), *map(rationals.limit, eps)]
     return MARGIN * max((x for x in reach if np.isfinite(x) and x > 0), default=1.0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import shlex
-import shutil
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from lipexp.config import Request, flatten, typed
 from lipexp.errors import RunError, UserError
 from lipexp.files import write_json, write_table, write_text
 from lipexp.registry import resolve
+from lipexp.runs.claim import Claim
 from lipexp.runs.job import CHECKPOINT, Job, Progress, Result, Silent
 from lipexp.runs.outcome import Outcome
 from lipexp.runs.summary import read_summary
@@ -135,73 +135,29 @@ def _notes_when_done(summary: Mapping[str, Any]) -> list[str]:
     return ["done already; force=true runs it again"]
 
 
-class _Claim:
-    """The run's folder, held by this process alone; taken back if the run is interrupted.
-
-    With a checkpoint in it, it stays, and the same request goes on from there.
+class _Claim(Claim):
+    """The run's folder; with a checkpoint in it, it stays, and the same request goes on from there.
 
     Raises UserError where the folder cannot be written.
     """
 
     def __init__(self, request: Request, progress: Progress):
-        from filelock import FileLock, Timeout
-
-        self._folder = request.folder
-        self._made: list[Path] = []
-        lock = self._folder / ".lock"
-        try:
-            while True:
-                self._made += _missing_parents(self._folder)
-                self._folder.mkdir(parents=True, exist_ok=True)
-                self._lock = FileLock(lock)
-                try:
-                    try:
-                        self._lock.acquire(timeout=0)
-                    except Timeout:
-                        progress.line(f"another process is at {self._folder}; waiting for it")
-                        self._lock.acquire()
-                except FileNotFoundError:
-                    continue  # who had it is taking the folder away
-                if lock.exists():
-                    break
-                self._lock.release()  # it was taken away
-            write_text(_config_text(request), self._folder / "config.yaml")
-        except OSError as error:
-            self._take_back()
-            raise UserError(
-                f"outputs={request.outputs}: cannot be written ({error.strerror})"
-            ) from error
+        self._request = request
+        super().__init__(request.folder, progress, asked=f"outputs={request.outputs}")
         if request.force:
             for name in ("summary.json", "log.txt", CHECKPOINT):
                 (self._folder / name).unlink(missing_ok=True)
 
-    def __enter__(self) -> _Claim:
-        return self
+    def _begin(self) -> None:
+        write_text(config_text(self._request), self._folder / "config.yaml")
 
-    def __exit__(self, kind, value, trace) -> None:
+    def _keeps(self) -> bool:
         kept = (self._folder / CHECKPOINT).exists()
-        if kind is not None and not kept and read_summary(self._folder) is None:
-            self._take_back()
-        (self._folder / ".lock").unlink(missing_ok=True)
-        self._lock.release()  # last: who waits for it must not see a folder that is being removed
-
-    def _take_back(self) -> None:
-        """Removes the folders this claim made, as far as nobody else has put anything there."""
-        if self._folder in self._made:
-            shutil.rmtree(self._folder, ignore_errors=True)
-        for folder in self._made:
-            try:
-                folder.rmdir()
-            except OSError:
-                continue
+        return kept or read_summary(self._folder) is not None
 
 
-def _missing_parents(folder: Path) -> list[Path]:
-    """``folder`` and those of its parents that do not exist, innermost first."""
-    return [path for path in (folder, *folder.parents) if not path.exists()]
-
-
-def _config_text(request: Request) -> str:
+def config_text(request: Request) -> str:
+    """config.yaml: every key, under the command that repeats the run."""
     import yaml
 
     return f"# {command(request)}\n" + yaml.safe_dump(

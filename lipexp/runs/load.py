@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
-from torch import nn
 
 from lipexp.config import Request, read
 from lipexp.errors import UserError
 from lipexp.runs.job import CHECKPOINT
-from lipexp.runs.plan import build
-from lipexp.training.checkpoint import load_network
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def request_of(folder: str | Path) -> Request:
@@ -34,6 +35,9 @@ def load(run: str | Path) -> nn.Module:
     path = folder / CHECKPOINT
     if not path.exists():
         raise UserError(f"{folder} has no {CHECKPOINT}: only a training has a network to load")
+    from lipexp.runs.plan import build
+    from lipexp.training.checkpoint import load_network
+
     network = build(request)
     load_network(path, network)
     return network.eval()

@@ -28,6 +28,11 @@ def plural(count: int, word: str) -> str:
     return f"{count:,} {word}" + "s" * (count != 1)
 
 
+def excess(bound: float) -> str:
+    """A Lipschitz bound as 1 + its excess where it is all but 1."""
+    return f"1 + {bound - 1:.1e}" if 1 < bound < 1.001 else f"{bound:.6g}"
+
+
 def data_name(summary: Mapping[str, Any]) -> str:
     """The data set, and what is to be known of it."""
     if summary["dataset_verified"]:

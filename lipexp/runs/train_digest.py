@@ -10,7 +10,15 @@ from typing import Any
 from lipexp.config import Request
 from lipexp.rationals import limit
 from lipexp.runs.aligned import Column, aligned
-from lipexp.runs.summary import data_name, measured_over, plural, read_summary, round_numbers
+from lipexp.runs.certify_digest import attacks_line
+from lipexp.runs.summary import (
+    data_name,
+    excess,
+    measured_over,
+    plural,
+    read_summary,
+    round_numbers,
+)
 
 
 def shares(path: Path, eps: Sequence[str], images: int) -> dict[str, float]:
@@ -53,14 +61,9 @@ def _epochs_table(path: Path) -> list[str]:
     return aligned([Column(heading, list(cells)) for heading, cells in columns])
 
 
-def _excess(bound: float) -> str:
-    """K as 1 + its excess where it is all but 1."""
-    return f"1 + {bound - 1:.1e}" if 1 < bound < 1.001 else f"{bound:.6g}"
-
-
 def _other_eps(request: Request, summary: Mapping[str, Any]) -> list[str]:
     made = [key.removeprefix("cra_") for key in summary if key.startswith("cra_")]
-    if set(made) == set(request.task["eps"]):
+    if set(made) >= set(request.task["eps"]):
         return []
     return [f"files and plots are of the eps of that run: {', '.join(made)}"]
 
@@ -85,13 +88,14 @@ def digest(request: Request, *, notes: Sequence[str] = ()) -> str:
         *_epochs_table(folder / "metrics.csv"),
         "~: estimated in training precision, without slack; what follows is proven, in float64",
         "",
-        f"{summary['test_images']:,} test images, K <= {_excess(summary['lipschitz_upper_bound'])},"
+        f"{summary['test_images']:,} test images, K <= {excess(summary['lipschitz_upper_bound'])},"
         f" accuracy {100 * summary['test_accuracy']:.2f} %{cra}",
         f"largest slack {summary['largest_slack']:.1e}, "
         f"{plural(summary['points_inside_slack'], 'image')} inside it; "
         f"median radius of the right ones {summary['median_radius'] or 0:.4g} "
         f"(l2, {measured_over(summary['dataset'])})",
         *_other_eps(request, summary),
+        *attacks_line(folder, summary),
         *notes,
     ]
     if summary.get("warning"):

@@ -118,7 +118,7 @@ class TrainJob:
                 kept = plural(training.epoch, "epoch")
                 error.args = (f"{kept} kept; the same command goes on",)
             raise
-        numbers = certificate_numbers(certificates, request)
+        numbers = certificate_numbers(certificates, request.task["eps"])
         warned = warned or chance_warning(numbers["test_accuracy"], certificates["label"])
         metrics = pd.read_csv(folder / "metrics.csv")
         summary = {

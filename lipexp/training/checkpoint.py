@@ -44,7 +44,7 @@ def save(path: Path, training: Training, identity: Mapping[str, Any]) -> None:
         "epoch": training.epoch,
         "step": training.step,
         "tensors": len(tensors),
-        "sha256": _digest(stored),
+        "sha256": digest(stored),
         "identity": identity,
     }
     # One entry: safetensors writes several in random order, and equal trainings have equal files.
@@ -122,7 +122,7 @@ def _read(path: Path, *, tensors: bool = True) -> _Stored:
                 raise _unusable(path, "is damaged: it lacks tensors or has others")
             # Clones: the file is mapped, and its tensors lie on no particular boundary.
             found = {name: file.get_tensor(name).clone() for name in names if tensors}
-            if tensors and _digest(found) != about["sha256"]:
+            if tensors and digest(found) != about["sha256"]:
                 raise _unusable(path, "is damaged: its numbers are not those that were written")
         identity = dict(about["identity"])
         made = {key: about.get(key) for key in circumstances()}
@@ -133,7 +133,7 @@ def _read(path: Path, *, tensors: bool = True) -> _Stored:
         raise _unusable(path, "is damaged or is not a checkpoint of lipexp") from error
 
 
-def _digest(tensors: Mapping[str, Tensor]) -> str:
+def digest(tensors: Mapping[str, Tensor]) -> str:
     """sha256 of names and numbers: safetensors itself has no checksum."""
     found = hashlib.sha256()
     for name in sorted(tensors):

@@ -212,7 +212,7 @@ def rewrite(path, change, kind=KIND):
         about = json.loads(file.metadata()[KIND])
     tensors = load_file(path)
     change(tensors)
-    about["sha256"] = checkpoint._digest(tensors)
+    about["sha256"] = checkpoint.digest(tensors)
     save_file(tensors, path, {kind: json.dumps(about)})
 
 

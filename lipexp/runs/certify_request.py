@@ -1,0 +1,158 @@
+"""What `lipexp certify` is asked for: which network, attacked how, and where the results go."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import yaml
+
+from lipexp.config import Request, read
+from lipexp.data import DATASETS
+from lipexp.errors import UserError
+from lipexp.registry import nearest
+from lipexp.runs.job import CHECKPOINT
+from lipexp.runs.load import request_of
+
+STEPS, RESTARTS = 40, 2
+EVERY = "all"  # points
+
+
+@dataclass(frozen=True)
+class Attacks:
+    """How it is attacked.
+
+    ``eps``: radii as they were typed, None for the run's own; ``points``: of the test set, from its
+    beginning, EVERY one, or None: by the device; ``device``: no part of the identity.
+    """
+
+    eps: tuple[str, ...] | None = None
+    points: int | str | None = None
+    steps: int = STEPS
+    restarts: int = RESTARTS
+    seed: int = 0
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A network, by its configuration and its weights, and what is to be done to it.
+
+    ``folder`` is a run's, or where the certificates of a file's weights go (``foreign``).
+    """
+
+    request: Request
+    weights: Path
+    folder: Path
+    foreign: bool
+    attacks: Attacks
+    force: bool = False
+
+    @property
+    def eps(self) -> list[str]:
+        """The radii attacked."""
+        return list(self.attacks.eps or self.request.task["eps"])
+
+    @property
+    def certified_eps(self) -> list[str]:
+        """The radii counted: a run keeps its own."""
+        own = [] if self.foreign else self.request.task["eps"]
+        return list(dict.fromkeys([*own, *self.eps]))
+
+    @cached_property
+    def weights_digest(self) -> str:
+        """The sha256 of the file with the weights.  Raises UserError where it cannot be read."""
+        try:
+            with self.weights.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise UserError(f"{self.weights} cannot be read: {error.strerror}") from error
+
+    def identity(self) -> str:
+        """A hash over everything that can change the numbers, the weights in the file included."""
+        attacks = self.attacks
+        parts = {
+            "eps": self.eps,
+            "points": attacks.points,
+            "steps": attacks.steps,
+            "restarts": attacks.restarts,
+            "seed": attacks.seed,
+            "weights": self.weights_digest,
+            "network": self.request.identity(),
+        }
+        canonical = json.dumps(parts, sort_keys=True, default=str)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def of_run(run: str, attacks: Attacks, *, force: bool = False) -> Asked:
+    """A finished training.  Raises UserError for a folder that is none."""
+    folder = Path(run)
+    if not folder.is_dir():
+        raise UserError(f"there is no folder {run}{_others(folder)}")
+    request = request_of(folder)
+    if request.task["name"] != "train":
+        raise UserError(f"{run} is a {request.task['name']}: only a training can be certified")
+    if not (folder / CHECKPOINT).exists():
+        raise UserError(f"{run} has no {CHECKPOINT}: there are no weights to certify")
+    if not (folder / "summary.json").exists():
+        raise UserError(
+            f"{run} is not finished: the command in the first line of its config.yaml goes on"
+        )
+    return Asked(request, folder / CHECKPOINT, folder, False, attacks, force)
+
+
+def of_weights(
+    weights: str, like: str, out: str, attacks: Attacks, *, force: bool = False
+) -> Asked:
+    """A file of weights for the network of a run's folder, or of a configuration.
+
+    Raises UserError for files that are not there, a data set without classes, a probe's
+    configuration without eps, and an ``out`` that is a run's folder.
+    """
+    if not Path(weights).is_file():
+        raise UserError(f"--weights {weights}: there is no such file")
+    request = _configured(Path(like))
+    dataset = request.dataset["name"]
+    if not DATASETS.fact(dataset, "classes"):
+        raise UserError(f"--like {like}: {dataset} has no classes, so there is nothing to certify")
+    if attacks.eps is None and "eps" not in request.task:
+        raise UserError(f"--like {like} is a {request.task['name']}, without radii; type --eps 0.3")
+    if (Path(out) / CHECKPOINT).exists() or (Path(out) / "layers.csv").exists():
+        raise UserError(f"--out {out} is the folder of a run; choose another")
+    return Asked(request, Path(weights), Path(out), True, attacks, force)
+
+
+def _configured(like: Path) -> Request:
+    """The request of a run's folder, or of a file such as its config.yaml."""
+    if like.is_dir():
+        return request_of(like)
+    try:
+        found = yaml.safe_load(like.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"--like {like}: there is no such file or folder") from error
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UserError(f"--like {like}: {_no_configuration(like)}") from error
+    if not isinstance(found, Mapping) or not all(isinstance(key, str) for key in found):
+        raise UserError(f"--like {like}: {_no_configuration(like)}")
+    try:
+        return read(found)
+    except UserError as error:
+        raise UserError(f"--like {like}: {error}") from error
+
+
+def _no_configuration(like: Path) -> str:
+    return "is no configuration; lipexp run ... --cfg job prints one"
+
+
+def _others(folder: Path) -> str:
+    """The runs beside one that is not there."""
+    try:
+        names = [path.name for path in folder.parent.iterdir() if (path / CHECKPOINT).exists()]
+    except OSError:
+        names = []
+    near = ", ".join(nearest(folder.name, names)) if names else ""
+    return f"; nearest: {near}" if near else "; lipexp run task=train makes one"

@@ -1,0 +1,76 @@
+"""A folder that one process holds while it writes there."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from lipexp.errors import UserError
+from lipexp.runs.job import Progress
+
+
+class Claim:
+    """A folder, made where it is missing, that is this process's alone until the block ends.
+
+    If the block ends in an exception, the folders that were made for it are taken back, as far as
+    nobody else has put anything there, unless ``_keeps``.  ``asked``: how the folder was asked for.
+
+    Raises UserError where the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path, progress: Progress, *, asked: str):
+        from filelock import FileLock, Timeout
+
+        self._folder = folder
+        self._made: list[Path] = []
+        lock = folder / ".lock"
+        try:
+            while True:
+                self._made += _missing_parents(folder)
+                folder.mkdir(parents=True, exist_ok=True)
+                self._lock = FileLock(lock)
+                try:
+                    try:
+                        self._lock.acquire(timeout=0)
+                    except Timeout:
+                        progress.line(f"another process is at {folder}; waiting for it")
+                        self._lock.acquire()
+                except FileNotFoundError:
+                    continue  # who had it is taking the folder away
+                if lock.exists():
+                    break
+                self._lock.release()  # it was taken away
+            self._begin()
+        except OSError as error:
+            self._take_back()
+            raise UserError(f"{asked}: cannot be written ({error.strerror})") from error
+
+    def _begin(self) -> None:
+        """What is written as soon as the folder is held."""
+
+    def _keeps(self) -> bool:
+        """Whether what is in the folder is worth keeping when the block is interrupted."""
+        return False
+
+    def __enter__(self) -> Claim:
+        return self
+
+    def __exit__(self, kind, value, trace) -> None:
+        if kind is not None and not self._keeps():
+            self._take_back()
+        (self._folder / ".lock").unlink(missing_ok=True)
+        self._lock.release()  # last: who waits for it must not see a folder that is being removed
+
+    def _take_back(self) -> None:
+        if self._folder in self._made:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        for folder in self._made:
+            try:
+                folder.rmdir()
+            except OSError:
+                continue
+
+
+def _missing_parents(folder: Path) -> list[Path]:
+    """``folder`` and those of its parents that do not exist, innermost first."""
+    return [path for path in (folder, *folder.parents) if not path.exists()]
