@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from lipexp.errors import UserError
 from lipexp.rationals import suffixes
 from lipexp.registry import nearest
+from lipexp.runs import layer_files
 from lipexp.runs.reading import DONE, FILES, LEADING, Run, is_setting, read
 
 COLLECTED = "runs.csv"  # a folder with this is what an earlier collection left
@@ -21,17 +23,21 @@ def collect(folder: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """(runs, layers) of every run at or below ``folder``, sorted by name.
 
     ``runs``: name, status, the settings (a choice's keys as ``init.beta``), of a training
-    ``epochs_done``, the headline numbers of summary.json; missing where a run has none.  Status:
-    done; running, a process holds its folder; unfinished, interrupted; failed, log.txt holds a
-    trace of this attempt; unreadable, a file is missing or broken, which is no error.  ``layers``:
-    every layers.csv, the run's name in a first column ``run``.
+    ``epochs_done``, the headline numbers of summary.json, the folder and the command that repeats
+    the run; missing where a run has none.  Status: done; running, a process holds its folder;
+    unfinished, interrupted; failed, log.txt holds a trace of this attempt; unreadable, a file is
+    missing or broken, which is no error.  ``layers``: every layers.csv, the run's name in a first
+    column ``run``.
     Files may come and go meanwhile: each is read once, and summary.json, written last, first.
     """
     found = [read(path) for path in _folders(Path(folder))]
     found = [run for run in found if run is not None]
-    parts = [run.layers.assign(run=run.name) for run in found if run.layers is not None]
-    layers = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame({"run": []})
-    layers.insert(0, "run", layers.pop("run"))
+    files = {n: run.layers for n, run in enumerate(found) if run.layers is not None}
+    layers, broken = layer_files.together(files)
+    for number in broken:
+        found[number].is_unreadable()
+    names = np.array([run.name for run in found], dtype=object)
+    layers.insert(0, "run", names[layers.pop(layer_files.PLACE)])
     return _table(found), layers
 
 
@@ -160,6 +166,8 @@ def _table(found: Sequence[Run]) -> pd.DataFrame:
     columns = [*LEADING[:after], *own, *LEADING[after:], *others]
     data = {key: _column([row.get(key) for row in rows]) for key in columns}
     data |= {key: _column([run.headline.get(key) for run in found]) for key in headlines}
+    data["folder"] = _column([run.folder.as_posix() for run in found])
+    data["command"] = _column([run.command for run in found])
     return pd.DataFrame(data)
 
 

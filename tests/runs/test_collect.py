@@ -47,6 +47,7 @@ def test_settings_come_first_then_headline_numbers(mixed):
         *("init", "init.alpha", "init.beta", "bias", "activation", "dataset", "seed"),
         *("replicates", "batch", "dataset.verify", "dtype", "model.rows", "network.activation"),
         *("task.cotangent", "task.histograms", METRIC, "seconds", "law"),
+        *("folder", "command"),
     ]
     last = runs.iloc[-1]
     assert (last["model"], last["init"], last["init.beta"], last["seed"]) == (
