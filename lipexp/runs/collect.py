@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from lipexp.errors import UserError
@@ -26,8 +25,8 @@ def collect(folder: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     ``epochs_done``, the headline numbers of summary.json, the folder and the command that repeats
     the run; missing where a run has none.  Status: done; running, a process holds its folder;
     unfinished, interrupted; failed, log.txt holds a trace of this attempt; unreadable, a file is
-    missing or broken, which is no error.  ``layers``: every layers.csv, the run's name in a first
-    column ``run``.
+    missing or broken, which is no error.  ``layers``: every layers.csv, with what `keys` calls the
+    run in a first column ``run``.
     Files may come and go meanwhile: each is read once, and summary.json, written last, first.
     """
     found = [read(path) for path in _folders(Path(folder))]
@@ -36,9 +35,14 @@ def collect(folder: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     layers, broken = layer_files.together(files)
     for number in broken:
         found[number].is_unreadable()
-    names = np.array([run.name for run in found], dtype=object)
-    layers.insert(0, "run", names[layers.pop(layer_files.PLACE)])
-    return _table(found), layers
+    runs = _table(found)
+    layers.insert(0, "run", keys(runs).to_numpy(dtype=object)[layers.pop(layer_files.PLACE)])
+    return runs, layers
+
+
+def keys(runs: pd.DataFrame) -> pd.Series:
+    """What runs are told apart by: the name; the folder, where several have the same name."""
+    return runs["name"].where(~runs["name"].duplicated(keep=False), runs["folder"])
 
 
 def group(runs: pd.DataFrame, by: Sequence[str], metric: str) -> pd.DataFrame:
@@ -96,9 +100,11 @@ def varying(
     found = list(first)
     left = [key for key in runs if is_setting(key) and key not in ("seed", *found, *without)]
     for key in left:
+        if runs[key].nunique() < 2:
+            continue
         before = runs.groupby(found, dropna=False).ngroups if found else 1
         within = runs.groupby([*found, key], dropna=False).ngroups
-        if runs[key].nunique() > 1 and within > before:
+        if within > before:
             found.append(key)
     return found
 
