@@ -31,7 +31,7 @@ def draw(
     marker = style.MARKERS[number % len(style.MARKERS)]
     look = {"marker": marker, "ms": 4.5, "mfc": "none", "mew": 1.0}  # what lies below shows through
     line = "-" if joined else "none"
-    axes.plot(points.index, points["mean"], line, color=colour, lw=0.8, label=label, **look)
+    axes.plot(points.index, points["mean"], ls=line, color=colour, lw=0.8, label=label, **look)
     several = points[points["n"] > 1]
     if len(several):
         bars = {"fmt": "none", "ecolor": colour, "elinewidth": 0.8, "capsize": 2}

@@ -56,7 +56,7 @@ def report_data(
 
 
 def metrics_of(runs: pd.DataFrame) -> list[str]:
-    """The headline numbers that can be drawn, those first that matter first."""
+    """The headline numbers that can be drawn: those of most runs first, then what matters most."""
     done = runs[runs["status"] == "done"]
     numbers = done.select_dtypes("number").dropna(axis="columns", how="all")
     found = [
@@ -66,7 +66,7 @@ def metrics_of(runs: pd.DataFrame) -> list[str]:
     ]
     shares = [f"cra_{eps}" for eps in suffixes(numbers, "cra_")]
     first = ["test_accuracy", *shares, *METRICS]
-    return sorted(found, key=lambda key: (first + found).index(key))
+    return sorted(found, key=lambda key: (-numbers[key].count(), (first + found).index(key)))
 
 
 def _columns(runs: pd.DataFrame) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -134,9 +134,7 @@ def _plots(runs: pd.DataFrame, asked: Asked | None) -> list[dict[str, Any]]:
             finished = with_metric(runs, metric)
         except UserError:
             continue
-        if not np.isfinite(finished[metric].astype(float)).any():
-            continue
-        if finished[metric].nunique() < 2 and len(finished) > 1:
+        if not np.isfinite(finished[metric].astype(float)).any() or finished[metric].nunique() < 2:
             continue
         rows = tuple(finished.index)
         if rows not in known:  # many metrics are of the same runs
@@ -156,7 +154,7 @@ def _plot(shown: Series, by: Sequence[str]) -> dict[str, Any]:
         "what": what,
         "unit": unit,
         "against": shown.against,
-        "by": [key for key in by if key != shown.against],
+        "by": [key for key in by if key.partition(".")[0] != shown.against],
         "ticks": shown.ticks,
         "law": shown.law,
         "groups": [

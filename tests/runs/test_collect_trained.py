@@ -162,7 +162,7 @@ def test_only_done_runs_are_averaged(trainings):
 def test_the_command_prints_accuracies_and_draws_them(here, capsys):
     assert main([]) == 0
     out = here / "outputs" / "collected"
-    files = ["layers.csv", "robustness.png", "runs.csv"]
+    files = ["layers.csv", "report.html", "robustness.png", "runs.csv"]
     assert sorted(path.name for path in out.iterdir()) == files
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "6 runs: 6 done"
@@ -213,7 +213,7 @@ def test_probes_trainings_under_way_and_accuracies_are_three_tables(here, capsys
     assert lines[8].split() == ["under_way", "unfinished", "2", "3"]
     assert lines[9] == ""
     assert lines[10].startswith("trained, mean")
-    assert lines[-1].endswith("runs.csv, layers.csv, decay.png, robustness.png")
+    assert lines[-1].endswith("layers.csv, decay.png, robustness.png, report.html")
 
 
 def test_a_failed_training_is_among_those_that_are_not_done(tmp_path, capsys):
