@@ -13,7 +13,7 @@ COMMANDS = {
     "run": "one run, or with -m every point of a sweep",
     "list": "what can be chosen",
     "data": "where the data sets are looked for, whether they are whole; fetches them",
-    "collect": "all runs as one table, with a plot",
+    "collect": "all runs, finished or under way, as tables, plots and report.html",
     "figures": "the decay paper's figures measured anew, and the report beside print",
 }
 

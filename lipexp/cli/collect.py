@@ -1,4 +1,4 @@
-"""`lipexp collect`: all runs, finished or under way, as one table with plots."""
+"""`lipexp collect`: all runs, finished or under way, as tables, plots and one page."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ SHOWN_TRAINING = {"name": "run", "status": "status", "epochs_done": "epochs", "t
 
 
 def main(argv: list[str]) -> int:
-    """Writes runs.csv, layers.csv, decay.png of probes, robustness.png of trainings, and what --by
-    and --metric ask for.
+    """Writes runs.csv, layers.csv, decay.png of probes, robustness.png of trainings, what --by,
+    --metric and --against ask for, and report.html.
 
     Raises UserError for a folder without runs, an unknown column, and an --out that cannot be
     written.
@@ -75,8 +75,9 @@ def _parser() -> Parser:
     parser = Parser(
         "lipexp collect",
         "All runs as one table: runs.csv (a row per run), layers.csv (a row per layer of every\n"
-        "run); decay.png of probes, robustness.png of trainings. With --by and --metric also one\n"
-        "metric's mean, standard deviation and number of runs in each group, as table and plot.",
+        "run); decay.png of probes, robustness.png of trainings; report.html, one page with all\n"
+        "of it, for any browser, from disk. With --by and --metric also one metric's mean,\n"
+        "standard deviation and number of runs in each group, as table and plot.",
         ["lipexp collect", f"lipexp collect --by model,depth --metric {METRIC}"],
     )
     parser.add_argument(

@@ -36,7 +36,7 @@ def together(files: Mapping[int, bytes]) -> tuple[pd.DataFrame, set[int]]:
     for numbers in alike.values():
         # A quote could swallow the line that follows: such a file is parsed alone.
         odd = [number for number in numbers if b'"' in files[number] or b"\r" in files[number]]
-        plain = [number for number in numbers if number not in odd]
+        plain = sorted(set(numbers) - set(odd))
         for group in (plain, *([number] for number in odd)):
             parts += _parsed(files, group, broken)
     if not parts:

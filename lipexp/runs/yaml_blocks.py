@@ -14,7 +14,6 @@ LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 _ENTRY = re.compile(rb"^(?=[^\s#-])", re.MULTILINE)  # a line that begins an entry of the root
 _PLAIN_KEY = re.compile(rb"[A-Za-z_]\w*:[ \n]")
-_ACROSS = re.compile(rb"[&*\r]")  # anchors, which reach into other entries; other ends of line
 
 
 def load(content: bytes) -> Any:
@@ -24,12 +23,10 @@ def load(content: bytes) -> Any:
     can be out of date.  What is returned is shared: read it, do not change it.  Raises
     yaml.YAMLError for what is no YAML.
     """
-    if not _ACROSS.search(content):
-        try:
-            return _by_entries(content)
-        except (ValueError, yaml.YAMLError):
-            pass  # the whole text tells better what is wrong with it
-    return yaml.load(content, LOADER)
+    try:
+        return _by_entries(content)
+    except (ValueError, yaml.YAMLError):
+        return yaml.load(content, LOADER)
 
 
 def _by_entries(content: bytes) -> dict[str, Any]:
@@ -47,8 +44,8 @@ def _by_entries(content: bytes) -> dict[str, Any]:
 @lru_cache(maxsize=16384)
 def _entry(text: bytes) -> Mapping[str, Any]:
     """One entry of the root; ValueError where its text is no plain one."""
-    if not _PLAIN_KEY.match(text):
-        raise ValueError("no plain key")
+    if b"&" in text or not _PLAIN_KEY.match(text):  # an anchor reaches into other entries
+        raise ValueError("no plain entry")
     entry = yaml.load(text, LOADER)
     if not isinstance(entry, Mapping):
         raise ValueError("no entry")

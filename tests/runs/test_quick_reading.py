@@ -49,6 +49,8 @@ def test_a_configuration_is_what_yaml_says(config, flow):
         "# nothing\n",
         "a: 1\na: 2\n",
         "a: &x [1]\nb: *x\n",
+        "a: &x {b: 1}\nc:\n  <<: *x\n<<: *x\n",
+        "a: 1\rb: 2\n",
         "a: {b: 1,\n  c: 2}\nd: |\n  # no comment\n\n  text\n",
         "a:\n- 1\n- 2\nb: 3\n",
         "? a\n: 1\n",
@@ -68,7 +70,8 @@ def test_an_unusual_text_is_read_as_yaml_reads_it(text):
 
 
 @pytest.mark.parametrize(
-    "text", ["a: [1\nb: 2\n", "a: 1\n--- \nb: 2\n", "  a: 1\nb: 2\n", "a: 1\nb\n"]
+    "text",
+    ["a: [1\nb: 2\n", "a: &x 1\nb: &x 2\n", "a: 1\n--- \nb: 2\n", "  a: 1\nb: 2\n", "a: 1\nb\n"],
 )
 def test_what_is_no_yaml_is_an_error(text):
     with pytest.raises(yaml.YAMLError):
@@ -131,6 +134,14 @@ def test_a_quote_or_another_end_of_line_does_not_swallow_the_next_table():
     assert broken == {1}
     assert table[PLACE].value_counts().to_dict() == dict.fromkeys((0, 2, 3, 4, 5), 3)
     assert table.loc[table[PLACE] == 4, "name"].tolist()[-1] == "body,2"
+
+
+def test_a_row_more_in_one_table_and_one_less_in_another_do_not_make_up_for_each_other():
+    fewer = GOOD.replace(b"body.layer1", b'"body\nlayer1"')
+    more = GOOD.replace(b"0,0,2,", b"0,0,2,x,64,64,-3.0,-inf\r0,0,3,")
+    table, broken = parsed([fewer, GOOD, more])
+    assert broken == set()
+    assert table[PLACE].tolist() == [0] * 3 + [1] * 3 + [2] * 4
 
 
 def test_blank_lines_are_no_rows_of_the_next_table():
