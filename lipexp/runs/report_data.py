@@ -26,7 +26,7 @@ MADE_BY = (
 FIRST = ("test_accuracy", "cra_", "attacked_accuracy_", "decay_per_layer_")  # shown at first
 MOST_GROUPS = 48  # of one plot, which nobody can tell apart
 MOST_METRICS = 24
-SIGNIFICANT = 6  # digits of a headline number
+SIGNIFICANT = 6  # digits of a number in a plot
 
 Asked = tuple[str, Sequence[str], str | None]  # metric, by, against
 
@@ -79,26 +79,26 @@ def _columns(runs: pd.DataFrame) -> tuple[list[dict[str, Any]], dict[str, Any]]:
             continue
         alike = len(values) > 1 and len(known) == len(values) and known.nunique() == 1
         if alike and key not in ("name", "status", "folder"):
-            same[key] = _plain(known.iloc[0], is_setting(key))
+            same[key] = _plain(known.iloc[0])
             continue
         setting = is_setting(key)
         first = key in ("name", "status") or (setting and known.nunique() > 1)
         column = {"key": key, "shown": bool(first or key.startswith(FIRST)), "setting": setting}
-        columns.append({**column, **_values(values, setting)})
+        columns.append({**column, **_values(values)})
     return columns, same
 
 
-def _values(values: pd.Series, exact: bool) -> dict[str, Any]:
+def _values(values: pd.Series) -> dict[str, Any]:
     """Numbers as they are; texts as numbers of ``words``, of which there are often few."""
     if pd.api.types.is_numeric_dtype(values.dtype):
-        return {"number": True, "values": [_plain(value, exact) for value in values]}
+        return {"number": True, "values": [_plain(value) for value in values]}
     codes, words = pd.factorize(values)
     at = [None if code < 0 else int(code) for code in codes]
     return {"number": False, "words": [str(word) for word in words], "values": at}
 
 
-def _plain(value: Any, exact: bool) -> Any:
-    """What JSON can hold: None for missing, "inf" for an infinity."""
+def _plain(value: Any) -> Any:
+    """What JSON can hold, exactly: None for missing, "inf" for an infinity."""
     if value is None or value is pd.NA or value != value:
         return None
     if isinstance(value, (int, np.integer)):
@@ -107,7 +107,7 @@ def _plain(value: Any, exact: bool) -> Any:
         return str(value)
     if math.isinf(value):
         return "inf" if value > 0 else "-inf"
-    return float(value) if exact else float(f"{value:.{SIGNIFICANT}g}")
+    return float(value)
 
 
 def _commands(commands: pd.Series) -> tuple[list[str], list[list[int] | None]]:
@@ -169,6 +169,10 @@ def _rows(points: pd.DataFrame) -> list[list[Any]]:
     """[x, mean, spread, n, law] of each."""
     parts = points[["mean", "spread", "n", "law"]]
     return [
-        [_plain(value, False) for value in (x, *row)]
+        [_rounded(_plain(value)) for value in (x, *row)]
         for x, row in zip(points.index, parts.itertuples(index=False, name=None), strict=True)
     ]
+
+
+def _rounded(value: Any) -> Any:
+    return float(f"{value:.{SIGNIFICANT}g}") if isinstance(value, float) else value
