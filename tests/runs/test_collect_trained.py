@@ -184,7 +184,8 @@ def test_the_command_prints_accuracies_and_draws_them(here, capsys):
     assert lines[2].split() == heads
     assert lines[4].split()[:6] == ["aol", "3", "orthogonal", "2", "0.9770", "0.0141"]
     assert lines[5].split() == ["aol", "10", "orthogonal", "1", "0.9600", "0.8600", "0.4600"]
-    assert lines[8] == "files in outputs/collected: runs.csv, layers.csv, robustness.png"
+    files = "runs.csv, layers.csv, robustness.png, report.html"
+    assert lines[8] == f"files in outputs/collected: {files}"
 
 
 def test_deviations_of_single_seeds_are_no_columns(tmp_path, capsys):
