@@ -14,7 +14,7 @@ COMMANDS = {
     "certify": "certificates against attacks, of a training or of weights from elsewhere",
     "list": "what can be chosen",
     "data": "where the data sets are looked for, whether they are whole; fetches them",
-    "collect": "all runs as one table, with a plot",
+    "collect": "all runs, finished or under way, as tables, plots and report.html",
     "figures": "the decay paper's figures measured anew, and the report beside print",
 }
 

@@ -1,4 +1,4 @@
-"""`lipexp collect`: all runs, finished or under way, as one table with plots."""
+"""`lipexp collect`: all runs, finished or under way, as tables, plots and one page."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ SHOWN_TRAINING = {"name": "run", "status": "status", "epochs_done": "epochs", "t
 
 
 def main(argv: list[str]) -> int:
-    """Writes runs.csv, layers.csv, decay.png of probes, robustness.png of trainings, and what --by
-    and --metric ask for.
+    """Writes runs.csv, layers.csv, decay.png of probes, robustness.png of trainings, what --by,
+    --metric and --against ask for, and report.html.
 
     Raises UserError for a folder without runs, an unknown column, and an --out that cannot be
     written.
@@ -51,16 +51,18 @@ def main(argv: list[str]) -> int:
     tables, figures = {"runs": runs, "layers": layers}, {}
     grouped, unlike = None, []
     metric = arguments.metric or _default_metric(runs)
-    if by is not None or arguments.metric is not None:
+    if by is not None or arguments.metric is not None or arguments.against is not None:
         by = varying(with_metric(runs, metric)) or ["model"] if by is None else by
         grouped, unlike = group(runs, by, metric), pooled(runs, by, metric)
         stem = "_".join([metric, "by", *by]).replace("/", "-")
         tables[stem] = grouped
-        figures[stem] = _figure(runs, by, metric)
+        figures[stem] = _figure(runs, by, metric, arguments.against)
     figures["decay"] = _decay(runs)
     figures["robustness"] = _robustness(runs)
     out = Path(arguments.out)
-    written = _write(out, tables, figures)
+    asked = None if grouped is None else (metric, by, arguments.against)
+    report = _report(runs, layers, asked)
+    written = _write(out, tables, figures, {"report.html": report})
     print(_summary(runs, grouped, metric))
     if unlike:
         them = "it" if len(unlike) == 1 else "them"
@@ -73,8 +75,9 @@ def _parser() -> Parser:
     parser = Parser(
         "lipexp collect",
         "All runs as one table: runs.csv (a row per run), layers.csv (a row per layer of every\n"
-        "run); decay.png of probes, robustness.png of trainings. With --by and --metric also one\n"
-        "metric's mean, standard deviation and number of runs in each group, as table and plot.",
+        "run); decay.png of probes, robustness.png of trainings; report.html, one page with all\n"
+        "of it, for any browser, from disk. With --by and --metric also one metric's mean,\n"
+        "standard deviation and number of runs in each group, as table and plot.",
         ["lipexp collect", f"lipexp collect --by model,depth --metric {METRIC}"],
     )
     parser.add_argument(
@@ -89,6 +92,11 @@ def _parser() -> Parser:
         "--metric",
         metavar="M",
         help=f"what is averaged (default: {METRIC}; of trainings alone {TRAINED_METRIC})",
+    )
+    parser.add_argument(
+        "--against",
+        choices=("depth", "width", "init"),
+        help="what the metric is drawn against (default: what varies of them, in this order)",
     )
     parser.add_argument(
         "--out",
@@ -122,14 +130,15 @@ def _default_metric(runs: pd.DataFrame) -> str:
 
 def _decay(runs: pd.DataFrame):
     """The plot of every collection; None while no run has a decay."""
-    from lipexp.plots.groups import abscissa
+    from lipexp.plots.abscissae import abscissa, told
     from lipexp.runs.collect import varying, with_metric
 
     try:
         finished = with_metric(runs, METRIC)
     except UserError:
         return None
-    return _figure(finished, varying(finished, without=[abscissa(finished)]), METRIC)
+    by = varying(finished, without=told(finished, abscissa(finished)))
+    return _figure(finished, by, METRIC)
 
 
 def _robustness(runs: pd.DataFrame):
@@ -139,28 +148,44 @@ def _robustness(runs: pd.DataFrame):
     finished = trained(runs)
     if len(finished) < 2:
         return None
-    from lipexp.plots.groups import abscissa
+    from lipexp.plots.abscissae import abscissa, told
     from lipexp.plots.robustness import robustness
 
-    by = varying(finished, first=named(finished, "model", "init"), without=[abscissa(finished)])
-    return robustness(finished, by=by)
+    axis = told(finished, abscissa(finished))
+    first = [key for key in named(finished, "model", "init") if key not in axis]
+    return robustness(finished, by=varying(finished, first=first, without=axis))
 
 
-def _figure(runs: pd.DataFrame, by: Sequence[str], metric: str):
+def _figure(runs: pd.DataFrame, by: Sequence[str], metric: str, against: str | None = None):
     from lipexp.plots.decay import decay
     from lipexp.runs.collect import with_metric
 
-    return decay(with_metric(runs, metric), by=by, metric=metric)
+    return decay(with_metric(runs, metric), by=by, metric=metric, against=against)
 
 
-def _write(out: Path, tables: dict[str, pd.DataFrame], figures: dict[str, Any]) -> list[str]:
+def _report(runs: pd.DataFrame, layers: pd.DataFrame, asked: Any) -> str:
+    from lipexp.runs.report import page
+    from lipexp.runs.report_data import report_data
+
+    return page(report_data(runs, layers, asked), f"lipexp: {_counted(runs)}")
+
+
+def _counted(runs: pd.DataFrame) -> str:
+    return f"{len(runs)} run{'s' if len(runs) > 1 else ''}"
+
+
+def _write(
+    out: Path, tables: dict[str, pd.DataFrame], figures: dict[str, Any], texts: dict[str, str]
+) -> list[str]:
     """The names of the files written.  A plot that nothing can be drawn in is taken away."""
-    from lipexp.files import write_table
+    from lipexp.files import write_table, write_text
 
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name, table in tables.items():
             write_table(table, out / f"{name}.csv")
+        for name, text in texts.items():
+            write_text(text, out / name)
         for name, figure in figures.items():
             if figure is None:
                 (out / f"{name}.png").unlink(missing_ok=True)
@@ -171,13 +196,13 @@ def _write(out: Path, tables: dict[str, pd.DataFrame], figures: dict[str, Any]) 
     except OSError as error:
         raise UserError(f"--out {out}: cannot be written ({error.strerror})") from error
     drawn = [name for name, figure in figures.items() if figure is not None]
-    return [*(f"{name}.csv" for name in tables), *(f"{name}.png" for name in drawn)]
+    return [*(f"{name}.csv" for name in tables), *(f"{name}.png" for name in drawn), *texts]
 
 
 def _summary(runs: pd.DataFrame, grouped: pd.DataFrame | None, metric: str) -> str:
     counts = Counter(runs["status"])
     states = ", ".join(f"{counts[status]} {status}" for status in sorted(counts))
-    lines = [f"{len(runs)} run{'s' if len(runs) > 1 else ''}: {states}"]
+    lines = [f"{_counted(runs)}: {states}"]
     if grouped is None:
         return "\n".join([*lines, *_tables(runs)])
     lines.append(f"{metric}, mean and standard deviation over n runs:")

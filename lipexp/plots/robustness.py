@@ -1,4 +1,4 @@
-"""Clean and certified accuracy of many trained runs against depth or width."""
+"""Clean and certified accuracy of many trained runs against depth, width or init."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from lipexp import rationals
-from lipexp.plots import groups, style
+from lipexp.plots import abscissae, groups, style
 from lipexp.plots.panels import stacked
+from lipexp.plots.series import series
 
 PANEL = 1.0  # inches, its height
 MOST_EPS = 5  # panels for so many radii
@@ -26,51 +27,49 @@ def robustness(
 ) -> Figure:
     """A panel for test accuracy and one for each cra_<eps>, in per cent, against what varies.
 
-    ``runs`` has one row per trained run, ``by`` names columns of it; what varies is depth or width.
-    A marker is the mean over a group's runs, its bar one standard deviation to each side where
-    there are several.  Of many eps the ends and some between them are drawn.  Raises ValueError
-    where no run has a test accuracy.
+    ``runs`` has one row per trained run, ``by`` names columns of it; what varies is depth, width or
+    init.  A marker is the mean over a group's runs, bar and band one standard deviation to each
+    side where there are several.  Of many eps the ends and some between them are drawn.  Raises
+    ValueError where no run has a test accuracy.
     """
     runs = runs[runs["test_accuracy"].notna()]
     if runs.empty:
         raise ValueError("at least one run must have a test accuracy. Got none.")
-    against = groups.abscissa(runs)
-    by = [key for key in by if key != against]
-    numbers = runs.select_dtypes("number").dropna(axis="columns", how="all")
-    known = rationals.suffixes(numbers, "cra_")
+    against = abscissae.abscissa(runs)
+    some = runs.select_dtypes("number").dropna(axis="columns", how="all")
+    known = rationals.suffixes(some, "cra_")
     places = np.linspace(0, len(known) - 1, min(len(known), MOST_EPS)).round().astype(int)
     metrics = {"test_accuracy": "clean, %"}
     metrics |= {f"cra_{known[place]}": f"CRA at {known[place]}, %" for place in places}
     title = f"accuracy, clean and certified, against {against}"
     figure, panels = stacked(title, [PANEL] * len(metrics))
-    found = groups.split(runs, by)
+    every = series(runs, by, "test_accuracy", against)
+    numbers = {group.name: number for number, group in enumerate(every.groups)}
     several = False
     for axes, (metric, label) in zip(panels, metrics.items(), strict=True):
+        shown = series(runs, by, metric, against)
         reach = []
-        for number, (values, group) in enumerate(found):
-            group = group.assign(**{metric: 100 * group[metric].astype(float)}).dropna(
-                subset=metric
+        for group in shown.groups:
+            number = numbers[group.name]
+            name = group.label if number < groups.NAMED_GROUPS else None
+            per_cent = group.points.assign(
+                mean=100 * group.points["mean"], spread=100 * group.points["spread"]
             )
-            if group.empty:
-                continue
-            points = groups.points(group, against, metric)
-            named = number < groups.NAMED_GROUPS
-            name = groups.label(by, values) + groups.count(points) if named else None
-            reach += groups.draw(axes, points, name, number)
-            several |= bool((points["n"] > 1).any())
+            reach += groups.draw(axes, per_cent, name, number, joined=not every.ticks)
+            several |= bool((per_cent["n"] > 1).any())
         style.widen(axes, reach, LEAST_SPAN)
         low, high = axes.get_ylim()
         axes.set_ylim(low - EDGE * (high - low), high + EDGE * (high - low))
         axes.set_ylabel(label)
-    groups.name_the_rest(panels[0], len(found))
-    groups.scale(panels[-1], np.unique(runs[against].to_numpy(dtype=float)))
-    panels[-1].set_xlabel(against)
+    groups.name_the_rest(panels[0], len(every.groups))
+    bottom = groups.name_axis(panels[-1], every)
     undrawn = len(known) - len(places)
     style.arrange(
         figure,
         note,
         "bars: one standard deviation" if several else "",
         f"{undrawn} more ε not drawn" if undrawn else "",
+        bottom=bottom,
     )
     figure.align_ylabels()
     return figure

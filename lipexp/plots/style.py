@@ -91,10 +91,10 @@ def panels(title: str, *, rows: int, columns: int, height: float) -> tuple[Figur
     return made, list(grid.flat)
 
 
-def arrange(figure: Figure, *notes: str) -> None:
+def arrange(figure: Figure, *notes: str, bottom: float = BOTTOM) -> None:
     """Sets the margins, in inches, around axes that keep their height, and puts the legend of the
     first axes between title and axes, where it covers no data; in small under the title those of
-    ``notes`` that are not empty.
+    ``notes`` that are not empty.  ``bottom``: inches below the axes.
     """
     axes = figure.axes[0]
     grid = axes.get_subplotspec().get_gridspec()
@@ -111,12 +111,12 @@ def arrange(figure: Figure, *notes: str) -> None:
     below = EDGE + TITLE_LINE * (title.count("\n") + 1 if title else 0)
     head = below + (NOTE_LINE * (note.count("\n") + 1) if note else 0)
     top = head + LEGEND_LINE * rows + 1.5 * GAP
-    height = top + inside + (grid.nrows - 1) * GAP + BOTTOM
+    height = top + inside + (grid.nrows - 1) * GAP + bottom
     figure.set_figheight(height)
     figure.subplots_adjust(
         left=LEFT / COLUMN,
         right=1 - RIGHT / COLUMN,
-        bottom=BOTTOM / height,
+        bottom=bottom / height,
         top=1 - top / height,
         hspace=GAP * grid.nrows / inside,
         wspace=0.1,

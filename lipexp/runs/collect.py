@@ -11,6 +11,7 @@ import pandas as pd
 from lipexp.errors import UserError
 from lipexp.rationals import suffixes
 from lipexp.registry import nearest
+from lipexp.runs import layer_files
 from lipexp.runs.reading import DONE, FILES, LEADING, Run, is_setting, read
 
 COLLECTED = "runs.csv"  # a folder with this is what an earlier collection left
@@ -21,18 +22,27 @@ def collect(folder: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """(runs, layers) of every run at or below ``folder``, sorted by name.
 
     ``runs``: name, status, the settings (a choice's keys as ``init.beta``), of a training
-    ``epochs_done``, the headline numbers of summary.json; missing where a run has none.  Status:
-    done; running, a process holds its folder; unfinished, interrupted; failed, log.txt holds a
-    trace of this attempt; unreadable, a file is missing or broken, which is no error.  ``layers``:
-    every layers.csv, the run's name in a first column ``run``.
+    ``epochs_done``, the headline numbers of summary.json, the folder and the command that repeats
+    the run; missing where a run has none.  Status: done; running, a process holds its folder;
+    unfinished, interrupted; failed, log.txt holds a trace of this attempt; unreadable, a file is
+    missing or broken, which is no error.  ``layers``: every layers.csv, with what `keys` calls the
+    run in a first column ``run``.
     Files may come and go meanwhile: each is read once, and summary.json, written last, first.
     """
     found = [read(path) for path in _folders(Path(folder))]
     found = [run for run in found if run is not None]
-    parts = [run.layers.assign(run=run.name) for run in found if run.layers is not None]
-    layers = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame({"run": []})
-    layers.insert(0, "run", layers.pop("run"))
-    return _table(found), layers
+    files = {n: run.layers for n, run in enumerate(found) if run.layers is not None}
+    layers, broken = layer_files.together(files)
+    for number in broken:
+        found[number].is_unreadable()
+    runs = _table(found)
+    layers.insert(0, "run", keys(runs).to_numpy(dtype=object)[layers.pop(layer_files.PLACE)])
+    return runs, layers
+
+
+def keys(runs: pd.DataFrame) -> pd.Series:
+    """What runs are told apart by: the name; the folder, where several have the same name."""
+    return runs["name"].where(~runs["name"].duplicated(keep=False), runs["folder"])
 
 
 def group(runs: pd.DataFrame, by: Sequence[str], metric: str) -> pd.DataFrame:
@@ -90,9 +100,11 @@ def varying(
     found = list(first)
     left = [key for key in runs if is_setting(key) and key not in ("seed", *found, *without)]
     for key in left:
+        if runs[key].nunique() < 2:
+            continue
         before = runs.groupby(found, dropna=False).ngroups if found else 1
         within = runs.groupby([*found, key], dropna=False).ngroups
-        if runs[key].nunique() > 1 and within > before:
+        if within > before:
             found.append(key)
     return found
 
@@ -160,6 +172,8 @@ def _table(found: Sequence[Run]) -> pd.DataFrame:
     columns = [*LEADING[:after], *own, *LEADING[after:], *others]
     data = {key: _column([row.get(key) for row in rows]) for key in columns}
     data |= {key: _column([run.headline.get(key) for run in found]) for key in headlines}
+    data["folder"] = _column([run.folder.as_posix() for run in found])
+    data["command"] = _column([run.command for run in found])
     return pd.DataFrame(data)
 
 

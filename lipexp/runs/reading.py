@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from io import BytesIO
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import yaml
 from filelock import FileLock, Timeout
 
 from lipexp.config import GROUPS, KEYS, NOT_IDENTITY, flatten
+from lipexp.runs import yaml_blocks
 
 DONE, RUNNING, UNFINISHED = "done", "running", "unfinished"
 FAILED, UNREADABLE = "failed", "unreadable"
@@ -30,30 +29,34 @@ WHOLE = ("depth", "width", "seed", "replicates")
 FILES = ("config.yaml", "summary.json", "layers.csv", "metrics.csv")
 TRAIN = "train"  # the task that writes metrics.csv; which layers it probes is asked for
 
-# libyaml, where PyYAML was built with it, reads a configuration ten times as fast.
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_NUMBERS = {"epoch": int, "replicate": int, "layer": int, "fan_in": "Int64", "fan_out": "Int64"}
+COMMAND = b"# lipexp run "  # begins config.yaml: the command that repeats the run
 
 
 @dataclass
 class Run:
-    """What could be read of one run's folder."""
+    """What could be read of one run's folder.  ``layers``: the file as it is."""
 
     name: str
+    folder: Path
     status: str = UNREADABLE
+    command: str | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     headline: dict[str, Any] = field(default_factory=dict)
-    layers: pd.DataFrame | None = None
+    layers: bytes | None = None
+
+    def is_unreadable(self) -> None:
+        """What was asked stays; what came out is not known."""
+        self.status, self.headline, self.layers = UNREADABLE, {}, None
 
 
 def read(folder: Path) -> Run | None:
     """One run; None if its folder has vanished."""
-    run = Run(folder.resolve().name)
+    run = Run(folder.resolve().name, folder)
     try:
-        run.settings = _settings(folder / "config.yaml")
+        run.settings, run.command = _settings(folder / "config.yaml")
         held = _is_held(folder)  # asked first: a run that ends meanwhile is done, not unfinished
         summary = _summary(folder / "summary.json")
-        run.layers = _layers(folder / "layers.csv")
+        run.layers = _content(folder / "layers.csv")
         epochs = _epochs_done(folder / "metrics.csv", under_way=summary is None)
         progress = {} if epochs is None else {"epochs_done": epochs}
         if summary is None:
@@ -86,9 +89,10 @@ def _is_held(folder: Path) -> bool:
         return False
 
 
-def _settings(path: Path) -> dict[str, Any]:
-    """What was asked, as flat keys; a choice's name under its group alone."""
-    config = yaml.load(path.read_bytes(), _Loader)
+def _settings(path: Path) -> tuple[dict[str, Any], str | None]:
+    """(what was asked, as flat keys, a choice's name under its group alone; the command)."""
+    content = path.read_bytes()
+    config = yaml_blocks.load(content)
     if not isinstance(config, Mapping):
         raise ValueError(f"{path} holds no settings")
     flat = {key.removesuffix(".name"): value for key, value in flatten(config).items()}
@@ -96,7 +100,8 @@ def _settings(path: Path) -> dict[str, Any]:
     missing = [key for key in (*GROUPS, *WHOLE) if settings.get(key) is None]
     if missing or not all(isinstance(settings[key], int) for key in WHOLE):
         raise ValueError(f"{path} is not the configuration of a run")
-    return settings
+    first = content.partition(b"\n")[0]
+    return settings, first[2:].decode() if first.startswith(COMMAND) else None
 
 
 def _summary(path: Path) -> dict[str, Any] | None:
@@ -111,21 +116,12 @@ def _summary(path: Path) -> dict[str, Any] | None:
     return {key: value for key, value in flat.items() if key not in LEADING and not is_setting(key)}
 
 
-def _layers(path: Path) -> pd.DataFrame | None:
-    """The table of layers; None where there is none yet."""
+def _content(path: Path) -> bytes | None:
+    """The bytes of a file; None where there is none yet."""
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except FileNotFoundError:
         return None
-    if not content.endswith(b"\n"):
-        raise ValueError(f"{path} is cut off")
-    kinds = defaultdict(lambda: float, {**_NUMBERS, "name": str})
-    table = pd.read_csv(BytesIO(content), dtype=kinds)
-    # Rows longer than the header would become an index.
-    regular = isinstance(table.index, pd.RangeIndex)
-    if not regular or not {"epoch", "replicate", "layer"} <= set(table):
-        raise ValueError(f"{path} is no table of layers")
-    return table
 
 
 def _epochs_done(path: Path, *, under_way: bool) -> int | None:
@@ -159,6 +155,7 @@ def _has_failed(folder: Path) -> bool:
         return False
 
 
+@cache
 def is_setting(column: str) -> bool:
     """A column that says what was asked of a run, not what came out of it."""
     key, _, own = column.partition(".")

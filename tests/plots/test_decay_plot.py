@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lipexp.plots import decay, groups, style
+from lipexp.plots import abscissae, decay, groups, labels, style
 
 METRIC = "decay_per_layer_forward"
 
@@ -105,7 +105,7 @@ def test_the_y_axis_holds_every_bar():
 )
 def test_the_abscissa_is_what_varies_and_depth_in_doubt(depths, widths, expected):
     rows = [("aol", d, w, -1.0) for d, w in zip(depths, widths, strict=True)]
-    assert groups.abscissa(runs(rows)) == expected
+    assert abscissae.abscissa(runs(rows)) == expected
     assert decay.decay(runs(rows)).axes[0].get_xlabel() == expected
 
 
@@ -175,9 +175,9 @@ def test_a_sweep_over_a_decade_has_a_logarithmic_axis_with_its_depths_as_ticks(l
 
 def test_labels_name_keys_but_not_choices_and_skip_what_is_missing():
     by = ("model", "width", "init.beta")
-    assert groups.label(by, ("aol", 64, np.nan)) == "aol, width 64"
-    assert groups.label(("init.beta",), (np.nan,)) == "no init.beta"
-    assert groups.label((), ()) == "all runs"
+    assert labels.label(by, ("aol", 64, np.nan)) == "aol, width 64"
+    assert labels.label(("init.beta",), (np.nan,)) == "no init.beta"
+    assert labels.label((), ()) == "all runs"
 
 
 def test_a_missing_key_is_a_group_of_its_own():

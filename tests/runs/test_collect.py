@@ -47,6 +47,7 @@ def test_settings_come_first_then_headline_numbers(mixed):
         *("init", "init.alpha", "init.beta", "bias", "activation", "dataset", "seed"),
         *("replicates", "batch", "dataset.verify", "dtype", "model.rows", "network.activation"),
         *("task.cotangent", "task.histograms", METRIC, "seconds", "law"),
+        *("folder", "command"),
     ]
     last = runs.iloc[-1]
     assert (last["model"], last["init"], last["init.beta"], last["seed"]) == (
@@ -260,13 +261,15 @@ def here(sweep, monkeypatch):
 def test_the_command_writes_tables_and_a_plot_and_prints_every_run(here, capsys):
     assert main([]) == 0
     out = here / "outputs" / "collected"
-    assert sorted(path.name for path in out.iterdir()) == ["decay.png", "layers.csv", "runs.csv"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        *("decay.png", "layers.csv", "report.html", "runs.csv")
+    ]
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "9 runs: 8 done, 1 unfinished"
     assert lines[1].split() == ["run", "status", "forward", "typical"]
     assert lines[3].split() == ["gnd20", "done", "-2.0000", "-2.0000"]
     assert lines[11].split() == ["unfinished", "unfinished"]
-    assert lines[12] == "files in outputs/collected: runs.csv, layers.csv, decay.png"
+    assert lines[12] == ("files in outputs/collected: runs.csv, layers.csv, decay.png, report.html")
     runs, layers = collect(here / "outputs")
     assert len(pd.read_csv(out / "runs.csv")) == len(runs)
     written = pd.read_csv(out / "layers.csv")
@@ -394,7 +397,7 @@ def test_without_a_finished_run_an_old_plot_is_taken_away(tmp_path, capsys):
     out.mkdir()
     (out / "decay.png").write_bytes(b"of other runs")
     main([str(tmp_path), "--out", str(out)])
-    assert sorted(path.name for path in out.iterdir()) == ["layers.csv", "runs.csv"]
+    assert sorted(path.name for path in out.iterdir()) == ["layers.csv", "report.html", "runs.csv"]
     assert "decay.png" not in capsys.readouterr().out
 
 

@@ -162,7 +162,7 @@ def test_only_done_runs_are_averaged(trainings):
 def test_the_command_prints_accuracies_and_draws_them(here, capsys):
     assert main([]) == 0
     out = here / "outputs" / "collected"
-    files = ["layers.csv", "robustness.png", "runs.csv"]
+    files = ["layers.csv", "report.html", "robustness.png", "runs.csv"]
     assert sorted(path.name for path in out.iterdir()) == files
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "6 runs: 6 done"
@@ -184,7 +184,8 @@ def test_the_command_prints_accuracies_and_draws_them(here, capsys):
     assert lines[2].split() == heads
     assert lines[4].split()[:6] == ["aol", "3", "orthogonal", "2", "0.9770", "0.0141"]
     assert lines[5].split() == ["aol", "10", "orthogonal", "1", "0.9600", "0.8600", "0.4600"]
-    assert lines[8] == "files in outputs/collected: runs.csv, layers.csv, robustness.png"
+    files = "runs.csv, layers.csv, robustness.png, report.html"
+    assert lines[8] == f"files in outputs/collected: {files}"
 
 
 def test_deviations_of_single_seeds_are_no_columns(tmp_path, capsys):
@@ -213,7 +214,7 @@ def test_probes_trainings_under_way_and_accuracies_are_three_tables(here, capsys
     assert lines[8].split() == ["under_way", "unfinished", "2", "3"]
     assert lines[9] == ""
     assert lines[10].startswith("trained, mean")
-    assert lines[-1].endswith("runs.csv, layers.csv, decay.png, robustness.png")
+    assert lines[-1].endswith("layers.csv, decay.png, robustness.png, report.html")
 
 
 def test_a_failed_training_is_among_those_that_are_not_done(tmp_path, capsys):
