@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 
 from lipexp.errors import UserError
+from lipexp.runs.heartbeat import Heartbeat
 from lipexp.runs.job import Progress
+
+LOOK = 5.0  # seconds between looks at a folder that another machine holds
 
 
 class Claim:
     """A folder, made where it is missing, that is this process's alone until the block ends.
+
+    A process that died holds nothing, and neither does a machine that shows no life (`Heartbeat`).
 
     If the block ends in an exception, the folders that were made for it are taken back, as far as
     nobody else has put anything there, unless ``_keeps``.  ``asked``: how the folder was asked for.
@@ -23,7 +29,8 @@ class Claim:
 
         self._folder = folder
         self._made: list[Path] = []
-        lock = folder / ".lock"
+        lock, told = folder / ".lock", None
+        self._heartbeat = Heartbeat(folder)
         try:
             while True:
                 self._made += _missing_parents(folder)
@@ -37,11 +44,19 @@ class Claim:
                         self._lock.acquire()
                 except FileNotFoundError:
                     continue  # who had it is taking the folder away
-                if lock.exists():
+                if not lock.exists():
+                    self._lock.release()  # it was taken away
+                    continue
+                if (machine := self._heartbeat.start()) is None:
                     break
-                self._lock.release()  # it was taken away
+                self._lock.release()
+                if machine != told:
+                    progress.line(f"{machine} is at {folder}; waiting for it")
+                    told = machine
+                time.sleep(LOOK)
             self._begin()
         except OSError as error:
+            self._heartbeat.stop()
             self._take_back()
             raise UserError(f"{asked}: cannot be written ({error.strerror})") from error
 
@@ -56,6 +71,7 @@ class Claim:
         return self
 
     def __exit__(self, kind, value, trace) -> None:
+        self._heartbeat.stop()
         if kind is not None and not self._keeps():
             self._take_back()
         (self._folder / ".lock").unlink(missing_ok=True)
