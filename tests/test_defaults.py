@@ -29,7 +29,7 @@ def test_a_later_block_wins_and_may_ask_for_what_an_earlier_one_set(tmp_path):
     [
         ({}, "adam", 0.003),
         ({"task.optimizer": "sgd"}, "sgd", 0.1),
-        ({"network": "lipconvnet"}, "sgd", 0.02),
+        ({"network": "lipconvnet"}, "sgd", 0.03),
         ({"network": "lipconvnet", "task.optimizer": "adam"}, "adam", 0.003),
         ({"network": "lipconvnet", "model": "sll", "residual": True}, "adam", 0.1),
     ],
