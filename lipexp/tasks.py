@@ -15,8 +15,13 @@ TASKS = Registry(
         "probe": Entry(
             "lipexp.runs.probe_task:prepare",
             "forward and backward statistics of every layer at initialisation",
-            # what is printed of a finished run, and the tables that it is printed of
-            {"digest": "lipexp.runs.probe_digest:digest", "tables": ("layers.csv",)},
+            # what is printed of a finished run, the tables that it is printed of, and how requests
+            # that differ in their seeds alone are prepared for one measurement
+            {
+                "digest": "lipexp.runs.probe_digest:digest",
+                "tables": ("layers.csv",),
+                "together": "lipexp.runs.probe_task:prepare_together",
+            },
         ),
         "train": Entry(
             "lipexp.runs.train_task:prepare",

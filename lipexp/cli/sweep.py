@@ -16,13 +16,14 @@ from lipexp.cli import composing, interrupts, requests
 from lipexp.cli.progress import progress_bar
 from lipexp.errors import UserError
 from lipexp.files import write_text
-from lipexp.launching.points import Point, expand
+from lipexp.launching.points import Point, by_seed, expand
 from lipexp.runs.outcome import Outcome
 from lipexp.runs.summary import plural
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+SEEDS = ("auto", "together", "apart")
 # (number among the points, outcome, seconds), as they end
 Ended = Iterator[tuple[int, Outcome, float]]
 
@@ -92,7 +93,10 @@ class _Sweep:
     def __call__(self, composed: DictConfig) -> None:
         raise UserError("a sweep of lipexp needs hydra/sweeper=lipexp")
 
-    def sweep(self, context, master: DictConfig, arguments: list[str]) -> None:
+    def sweep(self, context, master: DictConfig, arguments: list[str], seeds: str) -> None:
+        if seeds not in SEEDS:
+            raise UserError(f"hydra.sweeper.seeds={seeds}: must be one of {', '.join(SEEDS)}")
+        self._seeds = seeds
         typed = [word for word in arguments if not word.startswith("hydra.sweep.dir=")]
         points = expand(context, master, typed)
         if self._dry:
@@ -136,7 +140,11 @@ class _Sweep:
             from lipexp.launching import pool
 
             return pool.run(
-                points, self._folder, runs_per_gpu=launcher.runs_per_gpu, slots=launcher.slots
+                points,
+                self._groups(points),
+                self._folder,
+                runs_per_gpu=launcher.runs_per_gpu,
+                slots=launcher.slots,
             )
         if kind.startswith("hydra_plugins.hydra_submitit_launcher"):
             from lipexp.launching import cluster
@@ -150,14 +158,25 @@ class _Sweep:
         )
 
     def _here(self, points: Sequence[Point]) -> Ended:
-        from lipexp.runs.execute import execute
+        from lipexp.runs.execute import execute_together
 
-        for number, point in enumerate(points):
+        for group in self._groups(points):
             interrupts.check()
             began = time.perf_counter()
             with progress_bar(shown=not self._quiet) as progress:
-                outcome = execute(point.request, progress)
-            yield number, outcome, time.perf_counter() - began
+                outcomes = list(execute_together([points[n].request for n in group], progress))
+            seconds = (time.perf_counter() - began) / len(group)
+            for number, outcome in zip(group, outcomes, strict=True):
+                yield number, outcome, seconds
+
+    def _groups(self, points: Sequence[Point]) -> list[list[int]]:
+        """The numbers of points that are computed at once."""
+        from lipexp.launching.pool import visible_gpus
+
+        on_gpu = all(point.request.device != "cpu" for point in points) and visible_gpus()
+        if self._seeds == "together" or (self._seeds == "auto" and on_gpu):
+            return by_seed(points)
+        return [[number] for number in range(len(points))]
 
 
 def _launcher(context, master: DictConfig):

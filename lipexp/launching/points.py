@@ -7,6 +7,7 @@ of groups, which costs 1.
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,11 +17,13 @@ from typing import TYPE_CHECKING, Any
 from lipexp import config
 from lipexp.config import Request
 from lipexp.errors import UserError
+from lipexp.tasks import TASKS
 
 if TYPE_CHECKING:
     from hydra.types import HydraContext
     from omegaconf import DictConfig
 
+MOST_NETWORKS = 64  # measured at once
 UNSAID = ("outputs=", "force=", "hydra/", "hydra.", "+hydra", "++hydra")
 
 
@@ -52,6 +55,28 @@ def expand(context: HydraContext, master: DictConfig, arguments: Sequence[str]) 
         except UserError as error:
             points.append(Point(words, error=error))
     return points
+
+
+def by_seed(points: Sequence[Point]) -> list[list[int]]:
+    """The numbers of points that differ in their seeds alone and can be computed at once, together.
+
+    Groups stand in the order of their first points and have at most MOST_NETWORKS networks.
+    """
+    groups: dict[str, list[int]] = {}
+    found = []
+    for number, point in enumerate(points):
+        request = point.request
+        if TASKS.fact(request.task["name"], "together") is None:
+            found.append([number])
+            continue
+        others = {key: value for key, value in request.identity().items() if key != "seed"}
+        key = json.dumps([others, request.outputs, request.device], sort_keys=True, default=str)
+        group = groups.get(key)
+        if group is None or (len(group) + 1) * request.replicates > MOST_NETWORKS:
+            group = groups[key] = []
+            found.append(group)
+        group.append(number)
+    return found
 
 
 def _lists(loader, arguments: Sequence[str]) -> list[list[str]]:

@@ -57,11 +57,11 @@ class _Worker:
         self._environment, self._log = {**os.environ, **environment}, log
         self._process: subprocess.Popen[str] | None = None
 
-    def ask(self, config: Mapping) -> dict:
+    def ask(self, configs: Sequence[Mapping]) -> list[dict]:
         if self._process is None or self._process.poll() is not None:
             self._start()
         try:
-            self._process.stdin.write(json.dumps(config) + "\n")
+            self._process.stdin.write(json.dumps(configs) + "\n")
             self._process.stdin.flush()
             answer = self._process.stdout.readline()
         except BrokenPipeError:
@@ -111,35 +111,42 @@ def _end(code: int) -> str:
 
 
 def run(
-    points: Sequence[Point], folder: Path, *, runs_per_gpu: int = 1, slots: int | None = None
+    points: Sequence[Point],
+    groups: Sequence[Sequence[int]],
+    folder: Path,
+    *,
+    runs_per_gpu: int = 1,
+    slots: int | None = None,
 ) -> Iterator[tuple[int, Outcome, float]]:
     """(number in ``points``, outcome, seconds) of each, as they end; the points have requests.
 
-    ``folder``: where workers' logs go; those that stay empty are taken away.  When the caller stops
-    listening, or is interrupted, the workers are ended.  Raises UserError for a launcher's key.
+    ``groups``: numbers of points that one worker computes together.  ``folder``: where workers' logs
+    go; those that stay empty are taken away.  When the caller stops listening, or is interrupted,
+    the workers are ended.  Raises UserError for a launcher's key.
     """
-    shares = environments(runs_per_gpu, slots)[: len(points)]
-    waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
+    shares = environments(runs_per_gpu, slots)[: len(groups)]
+    waiting: queue.SimpleQueue[Sequence[int]] = queue.SimpleQueue()
     ended: queue.SimpleQueue[tuple[int, Outcome, float]] = queue.SimpleQueue()
-    for number in range(len(points)):
-        waiting.put(number)
+    for group in groups:
+        waiting.put(group)
     stopping = threading.Event()
     workers = [_Worker(share, folder / f"worker{n}.log") for n, share in enumerate(shares)]
 
     def drive(worker: _Worker) -> None:
         while not stopping.is_set():
             try:
-                number = waiting.get_nowait()
+                group = waiting.get_nowait()
             except queue.Empty:
                 return
             began = time.perf_counter()
-            request = points[number].request
+            requests = [points[number].request for number in group]
             try:
-                answer = worker.ask(request.config)
-                outcome = _outcome(answer)
+                outcomes = map(_outcome, worker.ask([request.config for request in requests]))
             except RunError as error:
-                outcome = Outcome(request.folder, error=error)
-            ended.put((number, outcome, time.perf_counter() - began))
+                outcomes = [Outcome(request.folder, error=error) for request in requests]
+            seconds = (time.perf_counter() - began) / len(group)
+            for number, outcome in zip(group, outcomes, strict=True):
+                ended.put((number, outcome, seconds))
 
     threads = [threading.Thread(target=drive, args=(worker,), daemon=True) for worker in workers]
     for thread in threads:

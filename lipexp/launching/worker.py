@@ -1,4 +1,4 @@
-"""A worker: reads requests from its standard input, one JSON line each, and answers in kind.
+"""A worker: reads lists of requests from its standard input, a JSON line each; answers in kind.
 
 It imports once and computes one request after the other; its own output goes to stderr.  It ends
 when its input does, so that none is left when the sweep has been killed.
@@ -18,10 +18,11 @@ from lipexp.runs.outcome import Outcome
 
 
 def serve(requests: TextIO, answers: TextIO) -> None:
-    from lipexp.runs.execute import execute
+    from lipexp.runs.execute import execute_together
 
     for line in requests:
-        print(json.dumps(_plain(execute(read(json.loads(line))))), file=answers, flush=True)
+        outcomes = execute_together([read(config) for config in json.loads(line)])
+        print(json.dumps([_plain(outcome) for outcome in outcomes]), file=answers, flush=True)
 
 
 def _plain(outcome: Outcome) -> dict:

@@ -198,8 +198,8 @@ def backward(table: pd.DataFrame, title: str, note: str = "") -> Figure:
 def histograms(histograms: Sequence[Any], title: str, note: str = "") -> Figure:
     """Densities of z / rms(z), one panel per histogram, with the standard normal density dashed.
 
-    Each histogram has ``layer``, ``edges`` (bins + 1) and ``counts`` (bins); a density is of what
-    lies within the edges.  Raises ValueError where there is none.
+    Each histogram has ``layer``, ``edges`` (bins + 1) and ``counts`` (networks, bins); a density is
+    of what lies within the edges.  Raises ValueError where there is none.
     """
     if not histograms:
         raise ValueError("histograms must hold at least one histogram. Got none.")
@@ -229,5 +229,6 @@ def histograms(histograms: Sequence[Any], title: str, note: str = "") -> Figure:
 
 def _density(histogram: Any) -> np.ndarray:
     widths = np.diff(histogram.edges)
-    total = histogram.counts.sum()
-    return histogram.counts / (widths * total) if total else np.zeros(len(widths))
+    counts = np.atleast_2d(histogram.counts).sum(0)
+    total = counts.sum()
+    return counts / (widths * total) if total else np.zeros(len(widths))

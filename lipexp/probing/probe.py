@@ -28,7 +28,7 @@ from lipexp.probing.steps import Step, log10_mean_square, make_step
 
 @dataclass(frozen=True)
 class Histogram:
-    """Counts of one hidden layer's z / rms(z), all replicates together, over ``edges``."""
+    """Counts of one hidden layer's z / rms(z) over ``edges``: (R, bins), a row per network."""
 
     layer: int
     edges: np.ndarray
@@ -49,6 +49,16 @@ class Statistics:
     layers: list[list[nn.Module] | None]  # the R modules behind each row
     paths: list[str]
     histograms: list[Histogram] = field(default_factory=list)
+
+    def of(self, networks: slice) -> Statistics:
+        """The same of some of the R networks."""
+        return Statistics(
+            {name: column[:, networks] for name, column in self.columns.items()},
+            self.entering[networks],
+            [modules and modules[networks] for modules in self.layers],
+            self.paths,
+            [Histogram(h.layer, h.edges, h.counts[networks]) for h in self.histograms],
+        )
 
 
 class _Columns:
@@ -157,7 +167,10 @@ class _Probe:
         return down.pulled_back(self.activation(row), z.mantissa, z.exponent)
 
     def through_head(self, top: Signal, z: _Kept, labels: Tensor) -> Cotangent:
-        """The cotangent of the summed cross-entropy at the last z; records the head."""
+        """The cotangent of the summed cross-entropy at the last z; records the head.
+
+        labels: (R, inputs).
+        """
         row, maps = self.depth + 1, self.networks[0].head_maps
         step = make_step([network.head_layer for network in self.networks], gradients=True)
         entering = top.activated(self.activation(self.depth)).through(self.maps(self.depth))
@@ -168,7 +181,7 @@ class _Probe:
             self.columns.put(row, operator_norm=step.operator_norm())
         scores = through(maps, outputs.full())
         loss = (scores * power(outputs.exponent, scores)).softmax(dim=2)
-        loss[:, torch.arange(labels.numel()), labels] -= 1
+        loss.scatter_add_(2, labels[..., None], loss.new_full((*labels.shape, 1), -1.0))
         down = Cotangent.of(loss).pulled_through(maps, outputs.full().shape[2:])
         down = record_cotangent(self.columns, row, down)
         down, moment = step.down(down, entering.full(), entering.exponent)
@@ -207,7 +220,8 @@ def _histogram(row: int, full: Tensor, size: np.ndarray, bins: int = 121) -> His
     edges = np.linspace(-6, 6, bins + 1)
     safe = np.where(size > 0, size, 1.0)
     values = full.double().cpu().numpy() / per_network(safe, full.dim())
-    return Histogram(row, edges, np.histogram(values, edges)[0])
+    counts = np.stack([np.histogram(of_one, edges)[0] for of_one in values])
+    return Histogram(row, edges, counts)
 
 
 def _entering_cotangent(kind: str, z: Tensor, generators) -> Cotangent:
@@ -221,17 +235,19 @@ def _entering_cotangent(kind: str, z: Tensor, generators) -> Cotangent:
 
 def probe(
     networks: Sequence[Network],
-    inputs: Tensor,
+    inputs: Tensor | Sequence[Tensor],
     *,
     cotangent: str = "gaussian",
     generators: Sequence[np.random.Generator] = (),
-    labels: Tensor | None = None,
+    labels: Tensor | Sequence[Tensor] | None = None,
     histograms: Sequence[int] = (),
     operator_norms: bool = True,
     kept_bytes: int | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Statistics:
     """Sends ``inputs`` (batch, ...) up R networks of one shape, and a cotangent down again.
+
+    ``inputs`` and ``labels``: one batch for all networks, or R of one size, a network's own each.
 
     Units of images are all their channels at all pixels; a head's are all that its layer computes,
     also those that are no class scores.
@@ -260,7 +276,8 @@ def probe(
 
     run = _Probe(networks, columns, histograms=histograms, operator_norms=operator_norms, tick=tick)
     with torch.no_grad():
-        x = torch.stack([network.stem(inputs) for network in networks])
+        own = [inputs] * len(networks) if isinstance(inputs, Tensor) else inputs
+        x = torch.stack([network.stem(some) for network, some in zip(networks, own, strict=True)])
     entering = x.double().square().mean(1).cpu().numpy()
     signal: Signal = (Referenced if run.has_bias() else Plain).of(x)
     record_signal(columns, 0, signal)
@@ -274,7 +291,8 @@ def probe(
         signal, kept = run.climb(signal, rows, keep=rows is parts[-1], record=True)
 
     if has_head:
-        down = run.through_head(signal, kept[-1], labels)
+        own = [labels] * len(networks) if isinstance(labels, Tensor) else labels
+        down = run.through_head(signal, kept[-1], torch.stack(list(own)))
     else:
         down = _entering_cotangent(cotangent, kept[-1].mantissa, generators)
     down = record_cotangent(columns, depth, down)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import shlex
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +22,17 @@ from lipexp.runs.summary import read_summary
 from lipexp.tasks import TASKS
 
 
-def execute(request: Request, progress: Progress | None = None) -> Outcome:
+def execute(request: Request, progress: Progress | None = None, job: Job | None = None) -> Outcome:
     """Runs a request unless it is done, from its checkpoint on if there is one.
 
-    Never raises for what a run can raise: in a sweep the next point follows.
+    ``job``: the request's, where it is prepared already.  Never raises for what a run can raise: in
+    a sweep the next point follows.
     """
     progress = progress or Silent()
     try:
         if not request.force and (done := _if_done(request)):
             return done
-        job = TASKS[request.task["name"]](request)
+        job = job or TASKS[request.task["name"]](request)
         claim = _Claim(request, progress)
     except UserError as error:
         return Outcome(error=error)
@@ -40,6 +42,22 @@ def execute(request: Request, progress: Progress | None = None) -> Outcome:
         if not request.force and (done := _if_done(request)):
             return done  # another process was faster
         return _run(job, request, progress)
+
+
+def execute_together(
+    requests: Sequence[Request], progress: Progress | None = None
+) -> Iterator[Outcome]:
+    """The same of requests that differ in their seeds alone, in one computation where it can be.
+
+    The folders are those of separate runs, the numbers theirs up to rounding.
+    """
+    jobs: Sequence[Job | None] = [None] * len(requests)
+    prepare = TASKS.fact(requests[0].task["name"], "together")
+    if prepare and len(requests) > 1:
+        with suppress(UserError, MemoryError):  # each says for itself what is wrong
+            jobs = resolve(prepare)(requests)
+    for request, job in zip(requests, jobs, strict=True):
+        yield execute(request, progress, job)
 
 
 def _digest(request: Request, notes: Sequence[str] = ()) -> str:

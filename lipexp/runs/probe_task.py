@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,15 +40,33 @@ def prepare(request: Request) -> ProbeJob:
     return ProbeJob(request, device, dataset, inputs, labels)
 
 
+def prepare_together(requests: Sequence[Request]) -> list[ProbeJob]:
+    """The same for requests that differ in nothing but their seeds: one measurement for all.
+
+    It is carried out by whichever job runs first.  Each has its own inputs, networks and cotangents
+    as if it ran alone, so its numbers are the same up to rounding.  Raises UserError as `prepare`.
+    """
+    jobs = [prepare(request) for request in requests]
+    for job in jobs:
+        job.together = jobs
+    return jobs
+
+
 @dataclass
 class ProbeJob:
-    """A probe that is ready to run.  inputs: (batch, *shape), labels: (batch,)."""
+    """A probe that is ready to run.  inputs: (batch, *shape), labels: (batch,).
+
+    ``together``: the jobs that are measured at once, this one among them; ``measured``: what one of
+    them has measured for this one.
+    """
 
     request: Request
     device: torch.device
     dataset: data.Dataset
     inputs: np.ndarray
     labels: np.ndarray
+    together: list[ProbeJob] = field(default_factory=list)
+    measured: Statistics | None = None
     unit = "layers"
 
     def run(self, folder: Path, progress: Progress) -> Result:
@@ -71,18 +90,32 @@ class ProbeJob:
         return Result({"layers.csv": table}, figures, summary)
 
     def _measure(self, progress: Progress) -> Statistics:
-        request, dtype = self.request, getattr(torch, self.request.dtype)
-        replicates = range(request.replicates)
-        return probe(
-            [build(request, replicate=r).to(self.device).eval() for r in replicates],
-            torch.from_numpy(self.inputs).to(self.device, dtype),
-            cotangent=request.task["cotangent"],
-            generators=[stream(request.seed, "cotangent", r) for r in replicates],
-            labels=torch.from_numpy(self.labels).to(self.device),
-            histograms=_histogram_layers(request),
-            operator_norms=request.task["operator_norms"],
-            progress=progress,
-        )
+        if self.measured is None:
+            jobs, count = self.together or [self], self.request.replicates
+            statistics = _measure(jobs, progress)
+            for place, job in enumerate(jobs):
+                job.measured = statistics.of(slice(place * count, (place + 1) * count))
+        statistics, self.measured = self.measured, None
+        return statistics
+
+
+def _measure(jobs: Sequence[ProbeJob], progress: Progress) -> Statistics:
+    """Of the networks of all jobs, one job's replicates after another's."""
+    request, device = jobs[0].request, jobs[0].device
+    dtype = getattr(torch, request.dtype)
+    each = [(job, r) for job in jobs for r in range(request.replicates)]
+    inputs = {id(job): torch.from_numpy(job.inputs).to(device, dtype) for job in jobs}
+    labels = {id(job): torch.from_numpy(job.labels).to(device) for job in jobs}
+    return probe(
+        [build(job.request, replicate=r).to(device).eval() for job, r in each],
+        [inputs[id(job)] for job, _ in each],
+        cotangent=request.task["cotangent"],
+        generators=[stream(job.request.seed, "cotangent", r) for job, r in each],
+        labels=[labels[id(job)] for job, _ in each],
+        histograms=_histogram_layers(request),
+        operator_norms=request.task["operator_norms"],
+        progress=progress,
+    )
 
 
 def _histogram_layers(request: Request) -> list[int]:

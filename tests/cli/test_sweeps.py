@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import hydra
+import pandas as pd
 import pytest
 from omegaconf import OmegaConf
 
@@ -19,7 +20,7 @@ from lipexp import config
 from lipexp.cli import composing
 from lipexp.errors import UserError
 from lipexp.launching import pool
-from lipexp.launching.points import expand
+from lipexp.launching.points import by_seed, expand
 from tests.cli.golden import run
 
 SMALL = ("depth=3", "width=8", "batch=20")
@@ -37,7 +38,7 @@ def points_of(words):
     found = []
 
     class Listener:
-        def sweep(self, context, master, arguments):
+        def sweep(self, context, master, arguments, seeds):
             found.extend(expand(context, master, arguments))
 
         def __call__(self, composed):
@@ -108,6 +109,34 @@ def test_workers_leave_the_folders_of_single_runs_to_the_bit(capsys, here):
     assert not list((here / "outputs").rglob("worker*.log"))
     status, out, _ = run(capsys, "run", "-m", *SMALL, SEEDS, "hydra/launcher=gpus")
     assert "3 points: 0 done, 3 skipped, 0 failed" in out
+
+
+@pytest.mark.parametrize("launcher", ["basic", "gpus"])
+@pytest.mark.parametrize("cotangent", ["gaussian", "loss"])
+def test_seeds_together_have_the_folders_and_the_numbers_of_separate_runs(
+    capsys, here, launcher, cotangent
+):
+    words = [*SMALL, SEEDS, "replicates=2", "activation=relu,tanh", f"task.cotangent={cotangent}"]
+    assert run(capsys, "run", "-m", *words, "outputs=apart")[0] == 0
+    together = [f"hydra/launcher={launcher}", "hydra.sweeper.seeds=together"]
+    status, out, err = run(capsys, "run", "-m", *words, *together)
+    assert status == 0, err
+    assert "6 points: 6 done" in out
+    tables = sorted((here / "outputs/runs").rglob("layers.csv"))
+    assert len(tables) == 6
+    for table in tables:
+        apart = pd.read_csv(here / "apart" / table.relative_to(here / "outputs"))
+        pd.testing.assert_frame_equal(pd.read_csv(table), apart, rtol=1e-9, atol=1e-9)
+        assert (table.parent / "plots/histograms.png").exists()
+
+
+def test_points_are_grouped_by_all_but_their_seeds():
+    points = points_of(["model=aol,sll", "seed=range(0,40)", "replicates=2"])
+    groups = by_seed(points)
+    assert [len(group) for group in groups] == [32, 8, 32, 8]
+    assert sorted(number for group in groups for number in group) == list(range(80))
+    trained = points_of(["task=train", "seed=0,1"])
+    assert by_seed(trained) == [[0], [1]]
 
 
 DEADLY = """
@@ -225,6 +254,7 @@ def test_submitit_on_this_machine_leaves_the_same_folders(capsys, here):
         (["hydra/launcher=joblib"], "unknown hydra/launcher 'joblib'; known: basic, gpus"),
         (["hydra/launcher=gpus", "hydra.launcher.slots=0"], "slots=0: must be at least 1"),
         (["hydra/launcher=gpus", "hydra.launcher.runs_per_gpu=x"], "must be at least 1"),
+        (["hydra.sweeper.seeds=twice"], "seeds=twice: must be one of auto, together, apart"),
         (["seed=0,1", "model=aol,sl"], "unknown model 'sl'"),
         (["lr=interval(0,1)"], "Could not"),
     ],

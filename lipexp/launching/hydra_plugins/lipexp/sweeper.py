@@ -11,11 +11,12 @@ from hydra.plugins.sweeper import Sweeper
 class LipexpSweeper(Sweeper):
     """Hands the words that were typed to the task function's ``sweep``, with Hydra's context.
 
-    ``params``: a recipe's own, values by key, before those that are typed.
+    ``params``: a recipe's own, values by key, before those that are typed.  ``seeds``: together,
+    points that differ in nothing else are one computation; apart; or auto, together on a GPU.
     """
 
-    def __init__(self, params: Mapping[str, object] | None = None):
-        self._params = params or {}
+    def __init__(self, params: Mapping[str, object] | None = None, seeds: str = "auto"):
+        self._params, self._seeds = params or {}, seeds
 
     def setup(self, *, hydra_context, task_function, config) -> None:
         self._given = hydra_context, config
@@ -23,12 +24,16 @@ class LipexpSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]):
         own = [f"{key}={value}" for key, value in self._params.items()]
-        return self._task.sweep(*self._given, [*own, *arguments])
+        return self._task.sweep(*self._given, [*own, *arguments], self._seeds)
 
 
 ConfigStore.instance().store(
     group="hydra/sweeper",
     name="lipexp",
-    node={"_target_": f"{LipexpSweeper.__module__}.{LipexpSweeper.__name__}", "params": {}},
+    node={
+        "_target_": f"{LipexpSweeper.__module__}.{LipexpSweeper.__name__}",
+        "params": {},
+        "seeds": "auto",
+    },
     provider="lipexp",
 )
