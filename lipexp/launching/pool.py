@@ -120,9 +120,9 @@ def run(
 ) -> Iterator[tuple[int, Outcome, float]]:
     """(number in ``points``, outcome, seconds) of each, as they end; the points have requests.
 
-    ``groups``: numbers of points that one worker computes together.  ``folder``: where workers' logs
-    go; those that stay empty are taken away.  When the caller stops listening, or is interrupted,
-    the workers are ended.  Raises UserError for a launcher's key.
+    ``groups``: numbers of points that one worker computes together.  ``folder``: where workers'
+    logs go; those that stay empty are taken away.  When the caller stops listening, or is
+    interrupted, the workers are ended.  Raises UserError for a launcher's key.
     """
     shares = environments(runs_per_gpu, slots)[: len(groups)]
     waiting: queue.SimpleQueue[Sequence[int]] = queue.SimpleQueue()
