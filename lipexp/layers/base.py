@@ -184,7 +184,11 @@ class LipschitzAffine(FreeWeightModule):
         return self.apply_weight(self.in_use(), x, self.bias)
 
     def _weight64(self) -> Tensor:
-        return self._in_float64().in_use().detach()
+        weight = self._in_float64().in_use().detach()
+        if tuple(weight.shape) != tuple(self.free_shape):  # rounding is counted by the latter
+            shape, free = tuple(weight.shape), tuple(self.free_shape)
+            raise UserError(f"the effective weight has shape {shape}, the free one {free}")
+        return weight
 
     def _certified(self) -> float:
         """A certified bound on the norm of the float64 effective weight."""

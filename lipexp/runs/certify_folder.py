@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import time
 import traceback
+from dataclasses import replace
 from pathlib import Path
 
 from lipexp import __version__
@@ -39,6 +40,8 @@ def certify(asked: Asked, progress: Progress | None = None) -> Outcome:
     with _Claim(asked, progress):
         if not asked.force and (done := _if_done(asked, identity)):
             return done  # another process was faster
+        if replace(asked).identity() != identity:  # read anew
+            raise UserError(f"{asked.weights} was changed in the meantime; certify again")
         return _run(job, asked, identity, progress)
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from lipexp import data
+from lipexp import __version__, data
 from lipexp.certification.arithmetic import check_arithmetic
 from lipexp.certification.certificate import certificates_of, exceeds
 from lipexp.certification.chain import Step, steps_of
@@ -21,6 +21,7 @@ from lipexp.certification.constants import product
 from lipexp.certification.inputs import Points
 from lipexp.certification.passage import BATCH_NUMBERS, shapes_through
 from lipexp.config import Request
+from lipexp.layers.base import FreeWeightModule
 from lipexp.rationals import value
 from lipexp.runs.certify_attacks import attack_batch, joined
 from lipexp.runs.certify_parts import Parts
@@ -32,6 +33,7 @@ from lipexp.runs.load import load
 from lipexp.runs.plan import build, check_plan
 from lipexp.runs.size import check_size
 from lipexp.runs.summary import plural
+from lipexp.training.checkpoint import digest
 
 POINTS_ON_CPU = 1000
 # Numbers of all signals of a batch, which an attack keeps for its gradient.
@@ -128,7 +130,8 @@ class Certification:
 
     def run(self, folder: Path, progress: Progress, identity: str) -> Found:
         """Certifies, attacks, and bounds the constant from below, from the parts on disk on."""
-        parts = Parts(folder, f"{identity} {self.dataset.fingerprint} {self.device.type}")
+        same = (identity, __version__, self.dataset.fingerprint, self.device.type, self._in_use())
+        parts = Parts(folder, " ".join(same))
         log: list[str] = []
         try:
             with torch.backends.cudnn.flags(enabled=False):
@@ -137,6 +140,19 @@ class Certification:
             if not error.args and len(parts):
                 error.args = (f"{plural(len(parts), 'part')} kept; the same command goes on",)
             raise
+
+    def _in_use(self) -> str:
+        """A hash of the weights in use: parts made with other last digits are of another function.
+
+        Other threads, another torch or another machine rescale the same parameters differently.
+        """
+        numbers: list[Tensor] = []
+        for module in (part for step in self.steps for part in step.module.modules()):
+            numbers += [*module.parameters(recurse=False), *module.buffers(recurse=False)]
+            if isinstance(module, FreeWeightModule):
+                used = module.in_use()
+                numbers += [used] if isinstance(used, Tensor) else filter(torch.is_tensor, used)
+        return digest({f"{k:05d}": tensor.detach().cpu() for k, tensor in enumerate(numbers)})
 
     def _run(self, parts: Parts, progress: Progress, log: list[str]) -> Found:
         eps, attacks = self.asked.eps, self.asked.attacks

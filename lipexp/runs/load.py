@@ -14,6 +14,9 @@ from lipexp.runs.job import CHECKPOINT
 if TYPE_CHECKING:
     from torch import nn
 
+# Settings that decide what the weights compute; other keys tell how they were found.
+OF_NETWORK = ("model.", "network.", "depth", "width", "bias", "activation", "dtype", "dataset.name")
+
 
 def request_of(folder: str | Path) -> Request:
     """The request that made a run's folder.  Raises UserError for a folder that is none."""
@@ -28,7 +31,7 @@ def load(run: str | Path) -> nn.Module:
     """The trained network of a run's folder, on the CPU, in evaluation mode.
 
     It maps pixels in [0, 1], (batch, channels, height, width), or rows of a table to class scores.
-    Raises UserError for a folder without a checkpoint.
+    Raises UserError for a folder without a checkpoint, or with that of another network.
     """
     folder = Path(run)
     request = request_of(folder)
@@ -39,5 +42,9 @@ def load(run: str | Path) -> nn.Module:
     from lipexp.training.checkpoint import load_network
 
     network = build(request)
-    load_network(path, network)
+    trained = load_network(path, network)
+    for key, now in request.identity().items():
+        if key.startswith(OF_NETWORK) and str(was := trained.get(key, now)) != str(now):
+            edited = f"and its config.yaml says {key}={now}"
+            raise UserError(f"{folder} was trained with {key}={was}, {edited}")
     return network.eval()

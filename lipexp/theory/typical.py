@@ -92,7 +92,8 @@ def gain_spread(
 
     Exact for Gaussian and for Haar weights that are not rescaled; rescaled Haar weights (AOL with
     d < n) right to 0.003 (log10) from 8 units on.  Rescaled iid weights: `norm_spread` comes on
-    top; sizes of at least SMALLEST_WIDTH.  Random q: right to 0.006 from 16 units on,
+    top; sizes of at least SMALLEST_WIDTH.  Their z is taken as normal: for gnd with beta = 1/2 and
+    relu 0.022 too high at 17 units, 0.006 at 65.  Random q: right to 0.006 from 16 units on,
     0.002 at 64.  Spectral:
     `spectral_spread` comes on top.
     """

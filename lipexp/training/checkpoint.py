@@ -85,14 +85,16 @@ def check(path: Path, identity: Mapping[str, Any]) -> None:
     _check_identity(path, _read(path, tensors=False).identity, identity)
 
 
-def load_network(path: Path, network: nn.Module) -> None:
+def load_network(path: Path, network: nn.Module) -> dict[str, Any]:
     """The weights alone, into a network of the same names and shapes; its dtype stays.
 
-    Raises UserError as ``load`` does, of whatever identity the file is.
+    Returns the identity of the file, whatever it is.  Raises UserError as ``load`` does.
     """
-    tensors = _read(path).below(NETWORK)
+    stored = _read(path)
+    tensors = stored.below(NETWORK)
     _check_same(path, tensors, network.state_dict(), dtypes=False)
     network.load_state_dict(tensors)
+    return stored.identity
 
 
 @dataclass(frozen=True)

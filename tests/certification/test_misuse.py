@@ -17,6 +17,7 @@ from lipexp.layers import (
     Centre,
     FirstChannels,
     FirstFeatures,
+    PlainConv2d,
     PlainLinear,
     SLLConv2d,
     SLLLinear,
@@ -125,6 +126,24 @@ def test_a_slope_that_was_changed_counts():
         lipschitz_bound(nn.Sequential(layer))
     with refused("not known to have slopes"):
         SLLLinear(2, activation=Abs())
+
+
+def test_a_weight_in_use_of_another_shape_has_no_bound_on_its_rounding():
+    """A sum of as many terms as the free weight has is not what is computed."""
+
+    class Repeats(PlainLinear):
+        def effective_weight(self):
+            return self.weight.repeat(1, 1000)
+
+    class Grows(PlainConv2d):
+        def effective_weight(self):
+            return self.weight[:, :, 1:2, 1:2]
+
+    tied, grown = Repeats(2, 2).double(), Grows(1, 1, 3, padding=1).double()
+    with refused(r"the effective weight has shape \(2, 2000\), the free one \(2, 2\)"):
+        certify(tied, torch.rand(1, 2000).double(), [0], ["0.1"])
+    with refused(r"the effective weight has shape \(1, 1, 1, 1\), the free one \(1, 1, 3, 3\)"):
+        certify(nn.Sequential(grown, nn.Flatten()), torch.rand(1, 1, 3, 3).double(), [0], ["0.1"])
 
 
 @pytest.mark.parametrize("name", ["effective_weight", "in_use", "lipschitz_bound", "local_error"])

@@ -191,6 +191,74 @@ def test_batches_and_stops_change_nothing(run, tmp_path, monkeypatch):
     assert not (other / FOLDER).exists()
 
 
+def test_parts_of_weights_with_other_last_digits_are_made_anew(run, monkeypatch):
+    work, made = certify_task.Certification._certify, []
+    monkeypatch.setattr(certify_task.Certification, "_lipschitz", interrupted)
+
+    def counting(self, rows):
+        made.append(rows)
+        return work(self, rows)
+
+    monkeypatch.setattr(certify_task.Certification, "_certify", counting)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            certify(of_run(str(run), QUICK))
+    assert len(made) == 1
+    steps_of = certify_task.steps_of
+
+    def another_machine(module):
+        steps = steps_of(module)
+        next(step.module for step in steps if hasattr(step.module, "_kept"))._kept.mul_(1 - 2**-52)
+        return steps
+
+    monkeypatch.setattr(certify_task, "steps_of", another_machine)
+    with pytest.raises(KeyboardInterrupt):
+        certify(of_run(str(run), QUICK))
+    assert len(made) == 2
+
+
+def interrupted(*_):
+    raise KeyboardInterrupt
+
+
+def test_weights_that_change_after_they_were_hashed_are_not_certified(run, monkeypatch):
+    load = certify_task.load
+
+    def slow(folder):
+        network = load(folder)
+        with (run / "checkpoint.safetensors").open("ab") as file:
+            file.write(b" ")
+        return network
+
+    before = files(run)
+    monkeypatch.setattr(certify_task, "load", slow)
+    with pytest.raises(UserError, match="was changed in the meantime; certify again"):
+        certify(of_run(str(run), QUICK))
+    assert files(run) == before
+    assert not (run / FOLDER).exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "edited", "said"),
+    [
+        ("activation: maxmin", "activation: abs", "with activation=maxmin, .* activation=abs"),
+        ("rows: auto", "rows: false", "with model.rows=auto, .* model.rows=False"),
+    ],
+)
+def test_weights_are_not_certified_as_another_network_than_they_were_trained_as(
+    run, line, edited, said
+):
+    config = run / "config.yaml"
+    text = config.read_text()
+    assert f"\n  {line}\n" in text or f"\n{line}\n" in text
+    head, _, rest = text.partition("\n")
+    config.write_text(f"{head}\n{rest.replace(line, edited)}")
+    with pytest.raises(UserError, match=said):
+        certify(of_run(str(run), QUICK))
+    with pytest.raises(UserError, match=said):
+        lipexp.load(run)
+
+
 def test_parts_of_another_request_and_damaged_ones_are_not_believed(tmp_path):
     parts = Parts(tmp_path, "one")
     parts.write("a", {"x": torch.arange(3.0)})

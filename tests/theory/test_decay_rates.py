@@ -33,6 +33,8 @@ def test_square_aol_has_one_law_for_every_gaussian_init_both_ways(init, backward
         ("gnd", None, 24, 24, 1500, 0.003),
         ("gnd", {"alpha": 7.0, "beta": 0.5}, 64, 64, 300, 0.001),
         ("gnd", {"beta": 0.2}, 64, 64, 300, 0.006),
+        ("gnd", {"beta": 0.2}, 48, 48, 600, 0.01),
+        ("gnd", {"beta": 0.25}, 16, 16, 4000, 0.01),
         ("laplace", None, 16, 64, 2000, 0.001),
         ("kaiming_uniform", None, 16, 16, 3000, 0.001),
     ],
@@ -49,9 +51,10 @@ def test_aol_of_other_shapes_has_the_mean_square_of_their_own(init, init_keys, d
 
 
 def test_tails_too_heavy_for_the_correction_have_no_law():
-    for beta, width in ((0.1, 64), (0.1, 1024), (0.2, 10), (0.4, 15)):
+    for beta, width in ((0.1, 64), (0.1, 1024), (0.2, 16), (0.2, 47), (0.24, 32), (0.4, 15)):
         assert square("aol", "gnd", "relu", width, init_keys={"beta": beta}) is None
-    assert square("aol", "gnd", "relu", 16, init_keys={"beta": 0.2}) is not None
+    for beta, width in ((0.2, 48), (0.25, 16), (0.5, 1)):
+        assert square("aol", "gnd", "relu", width, init_keys={"beta": beta}) is not None
     q = {"q": "normal", "init_keys": {"beta": 0.4}}
     assert square("sll_feedforward", "gnd", "relu", 64, **q) is None
     assert square("aol", "gnd", "relu", 64, kernel_size=3, init_keys={"beta": 0.4}) is None
