@@ -18,10 +18,6 @@ from lipexp.theory.activations import ActivationLaw
 from lipexp.theory.spectral import spectral_spread
 from lipexp.theory.weights import Shape, WeightLaw
 
-SMALLEST_WIDTH = 8
-"""The least fan_in and fan_out for which a rescaled layer's spread is given: the expansion in
-1/width is right to 0.01 (log10, relu) there, and useless at 4."""
-
 
 @lru_cache(maxsize=1024)
 def mask_spread(units: int, slope: float) -> float:
@@ -92,10 +88,8 @@ def gain_spread(
 
     Exact for Gaussian and for Haar weights that are not rescaled; rescaled Haar weights (AOL with
     d < n) right to 0.003 (log10) from 8 units on.  Rescaled iid weights: `norm_spread` comes on
-    top; sizes of at least SMALLEST_WIDTH.  Their z is taken as normal: for gnd with beta = 1/2 and
-    relu 0.022 too high at 17 units, 0.006 at 65.  Random q: right to 0.006 from 16 units on,
-    0.002 at 64.  Spectral:
-    `spectral_spread` comes on top.
+    top; sizes of at least ``weight.typical_from``.  Random q: right to 0.006 from 16 units on,
+    0.002 at 64.  Spectral: `spectral_spread` comes on top.
     """
     shape = weight.shape
     into, out_of = (fan_in, fan_out) if backward else (fan_out, fan_in)
@@ -104,7 +98,7 @@ def gain_spread(
         return None
     spread = mask_spread(fan_in, phi.slope) + rows
     if shape in (Shape.RESCALED, Shape.RANDOM_Q):
-        if min(fan_in, fan_out) < SMALLEST_WIDTH:
+        if min(fan_in, fan_out) < weight.typical_from:
             return None
         spread += norm_spread(weight, phi, fan_in=fan_in, fan_out=fan_out)
     if shape is Shape.SPECTRAL:

@@ -50,6 +50,14 @@ def test_aol_of_other_shapes_has_the_mean_square_of_their_own(init, init_keys, d
     assert abs(gaussian_weight_variance(**sizes) / mean - 1) > tolerance  # it would not do
 
 
+def test_shapes_that_are_not_gaussian_have_a_typical_rate_where_the_expansion_holds():
+    for init, least in (("normal", 8), ("laplace", 16), ("uniform", 16), ("gnd", 64)):
+        assert square("aol", init, "relu", least, typical=True) is not None
+        assert square("aol", init, "relu", least - 1, typical=True) is None
+    heavy = {"init_keys": {"beta": 0.4}, "typical": True}
+    assert square("aol", "gnd", "relu", 256, **heavy) is None
+
+
 def test_tails_too_heavy_for_the_correction_have_no_law():
     for beta, width in ((0.1, 64), (0.1, 1024), (0.2, 16), (0.2, 47), (0.24, 32), (0.4, 15)):
         assert square("aol", "gnd", "relu", width, init_keys={"beta": beta}) is None
