@@ -68,9 +68,10 @@ class _Worker:
             answer = ""
         if answer:
             return json.loads(answer)
-        raise RunError(
-            f"its worker {_end(self._process.wait())}; what it printed is in {self._log}"
-        )
+        line = f"its worker {_end(self._process.wait())}"
+        if self._log.exists() and self._log.stat().st_size > 0:
+            line += f"; what it printed is in {self._log}"
+        raise RunError(line)
 
     def _start(self) -> None:
         self._log.parent.mkdir(parents=True, exist_ok=True)
@@ -139,6 +140,9 @@ def run(
                 outcome = _outcome(answer)
             except RunError as error:
                 outcome = Outcome(request.folder, error=error)
+            except OSError as error:  # no room for its log, no memory for its process
+                line = f"its worker cannot be started ({error.strerror})"
+                outcome = Outcome(request.folder, error=RunError(line))
             ended.put((number, outcome, time.perf_counter() - began))
 
     threads = [threading.Thread(target=drive, args=(worker,), daemon=True) for worker in workers]
