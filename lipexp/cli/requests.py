@@ -56,6 +56,8 @@ def _check_overrides(overrides: Sequence[str]) -> None:
         group, _, rest = name.partition(".")
         if group in GROUPS and rest == "name":
             raise UserError(f"{word}: a choice is written {group}={value}")
+        if name == "hydra.launcher":
+            raise UserError(f"{word}: a launcher is written hydra/launcher={value}")
         if group == "hydra" and rest.partition(".")[0] not in ("launcher", "sweeper"):
             raise UserError(f"{word}: lipexp decides where Hydra writes; outputs=FOLDER is yours")
         if name in GROUPS and not re.fullmatch(r"[\w,.\-* ]+|choice\(.*\)|glob\(.*\)", value):

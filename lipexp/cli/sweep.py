@@ -8,13 +8,15 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lipexp.cli import composing, interrupts, requests
 from lipexp.cli.progress import progress_bar
-from lipexp.errors import UserError
+from lipexp.errors import RunError, UserError
 from lipexp.files import write_text
 from lipexp.launching.points import Point, by_seed, expand
 from lipexp.runs.outcome import Outcome
@@ -49,22 +51,20 @@ def sweep(flags: list[str], overrides: list[str], *, quiet: bool, dry: bool = Fa
 
     Raises UserError, with nothing left behind, for a request that is wrong at every point.
     """
-    outputs = Path((requests.value_of(overrides, "outputs") or "outputs").strip("'\""))
-    folder = outputs / "sweeps" / time.strftime("%Y-%m-%d_%H-%M-%S")
-    task = _Sweep(folder, quiet=quiet, dry=dry)
-    quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
+    task = _Sweep(quiet=quiet, dry=dry)
     try:
-        composing.compose(flags, [*overrides, f"hydra.sweep.dir='{quoted}'"], task)
+        composing.compose(flags, overrides, task)
     except UserError:
-        _remove(folder)
+        _remove(task.folder)
         raise
     except KeyboardInterrupt:
-        if task.rows:
-            _write(sorted(task.rows, key=lambda row: row.number), folder)
+        if task.rows and task.folder:
+            with suppress(RunError):
+                _write(sorted(task.rows, key=lambda row: row.number), task.folder)
         else:
-            _remove(folder)
+            _remove(task.folder)
         raise
-    rows = sorted(task.rows, key=lambda row: row.number)
+    rows, folder = sorted(task.rows, key=lambda row: row.number), task.folder
     if dry:
         return 0
     if all(row.outcome.status == 2 for row in rows):
@@ -86,9 +86,10 @@ def sweep(flags: list[str], overrides: list[str], *, quiet: bool, dry: bool = Fa
 class _Sweep:
     """Hydra's task function: Hydra's sweeper, which is ours, hands it the words of the sweep."""
 
-    def __init__(self, folder: Path, *, quiet: bool, dry: bool):
+    def __init__(self, *, quiet: bool, dry: bool):
         self.rows: list[Row] = []
-        self._folder, self._quiet, self._dry = folder, quiet, dry
+        self.folder: Path | None = None  # of this sweep alone; None where no point can run
+        self._quiet, self._dry = quiet, dry
 
     def __call__(self, composed: DictConfig) -> None:
         raise UserError("a sweep of lipexp needs hydra/sweeper=lipexp")
@@ -97,14 +98,16 @@ class _Sweep:
         if seeds not in SEEDS:
             raise UserError(f"hydra.sweeper.seeds={seeds}: must be one of {', '.join(SEEDS)}")
         self._seeds = seeds
-        typed = [word for word in arguments if not word.startswith("hydra.sweep.dir=")]
-        points = expand(context, master, typed)
+        points = expand(context, master, arguments)
         if self._dry:
             from lipexp.cli.dry_run import listing
 
             print(listing(points))
             return
         launcher = _launcher(context, master)
+        wanted = [Path(point.request.outputs) for point in points if point.request]
+        if wanted:
+            self.folder = _own_folder(wanted[0] / "sweeps")
         report = None if self._quiet else _Report()
         for number, outcome, seconds in self._ended(points, launcher):
             self.rows.append(Row(number, points[number].asked, outcome, seconds))
@@ -142,14 +145,14 @@ class _Sweep:
             return pool.run(
                 points,
                 self._groups(points),
-                self._folder,
+                self.folder,
                 runs_per_gpu=launcher.runs_per_gpu,
                 slots=launcher.slots,
             )
         if kind.startswith("hydra_plugins.hydra_submitit_launcher"):
             from lipexp.launching import cluster
 
-            return cluster.run(points, launcher, self._folder)
+            return cluster.run(points, launcher, self.folder)
         if kind.startswith("hydra._internal"):
             return self._here(points)
         raise UserError(
@@ -215,9 +218,28 @@ class _Report:
                 self._closed = True
 
 
+def _own_folder(home: Path) -> Path:
+    """A new folder named after the time; sweeps that start in the same second get one each."""
+    stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
+    for number in count(1):
+        folder = home / (stamp if number == 1 else f"{stamp}-{number}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError:
+            _remove(folder)
+            raise
+        return folder
+    raise AssertionError
+
+
 def _write(rows: list[Row], folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(_table(rows), folder / "points.csv")
+    try:
+        write_text(_table(rows), folder / "points.csv")
+    except OSError as error:
+        line = f"{folder / 'points.csv'} cannot be written ({error.strerror})"
+        raise RunError(line) from error
 
 
 def _table(rows: list[Row]) -> str:
@@ -240,8 +262,10 @@ def _closing(rows: list[Row], folder: Path) -> str:
     return "\n".join(lines)
 
 
-def _remove(folder: Path) -> None:
+def _remove(folder: Path | None) -> None:
     """Takes back the sweep's folder, and its parents where nothing else is in them."""
+    if folder is None:
+        return
     shutil.rmtree(folder, ignore_errors=True)
     for parent in (folder.parent, folder.parent.parent):
         try:

@@ -68,9 +68,10 @@ class _Worker:
             answer = ""
         if answer:
             return json.loads(answer)
-        raise RunError(
-            f"its worker {_end(self._process.wait())}; what it printed is in {self._log}"
-        )
+        line = f"its worker {_end(self._process.wait())}"
+        if self._log.exists() and self._log.stat().st_size > 0:
+            line += f"; what it printed is in {self._log}"
+        raise RunError(line)
 
     def _start(self) -> None:
         self._log.parent.mkdir(parents=True, exist_ok=True)
@@ -144,6 +145,9 @@ def run(
                 outcomes = map(_outcome, worker.ask([request.config for request in requests]))
             except RunError as error:
                 outcomes = [Outcome(request.folder, error=error) for request in requests]
+            except OSError as error:  # no room for its log, no memory for its process
+                failure = RunError(f"its worker cannot be started ({error.strerror})")
+                outcomes = [Outcome(request.folder, error=failure) for request in requests]
             seconds = (time.perf_counter() - began) / len(group)
             for number, outcome in zip(group, outcomes, strict=True):
                 ended.put((number, outcome, seconds))

@@ -123,7 +123,22 @@ def of_weights(
         raise UserError(f"--like {like} is a {request.task['name']}, without radii; type --eps 0.3")
     if (Path(out) / CHECKPOINT).exists() or (Path(out) / "layers.csv").exists():
         raise UserError(f"--out {out} is the folder of a run; choose another")
+    if (held := _others_file(Path(out))) is not None:
+        raise UserError(f"--out {out} holds a {held} that is not lipexp's; choose another folder")
     return Asked(request, Path(weights), Path(out), True, attacks, force)
+
+
+def _others_file(out: Path) -> str | None:
+    """The file that certifying would write over in a folder that no certification has made."""
+    config, mark = out / "config.yaml", b"# lipexp run "
+    try:
+        with config.open("rb") as file:
+            if file.read(len(mark)) == mark:
+                return None
+    except OSError:
+        pass  # none, or a folder that cannot be used, which is told where it is claimed
+    names = ("config.yaml", "summary.json", "certificates.csv", "log.txt")
+    return next((name for name in names if (out / name).exists()), None)
 
 
 def _configured(like: Path) -> Request:

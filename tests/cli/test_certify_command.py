@@ -47,6 +47,7 @@ def here(trained, tmp_path, monkeypatch):
     torch.save(lipexp.load(run).state_dict(), "net.pt")
     (tmp_path / "random").write_bytes(bytes(range(256)) * 9)
     (tmp_path / "list.yaml").write_text("- 1\n")
+    (tmp_path / "config.yaml").write_text("somebody's own")
     (tmp_path / "broken.yaml").write_text("a: [")
     (tmp_path / "dept.yaml").write_text((run / "config.yaml").read_text() + "dept: 3\n")
     return tmp_path
@@ -89,6 +90,7 @@ REFUSED = [
         "net.pt is of another network",
     ),
     ([*WEIGHTS[:5], RUN], "is the folder of a run; choose another"),
+    ([*WEIGHTS[:5], "."], "--out . holds a config.yaml that is not lipexp's; choose another"),
     ([*WEIGHTS[:5], "random"], "--out random: cannot be written (File exists)"),
     ([RUN, "--eps", "0"], "--eps 0: a radius must be positive, got 0"),
     ([RUN, "--eps", "0.3,-1"], "--eps 0.3,-1: a radius must be positive, got -1"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import os
 import re
 import signal
@@ -17,7 +18,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from lipexp import config
-from lipexp.cli import composing
+from lipexp.cli import composing, sweep
 from lipexp.errors import UserError
 from lipexp.launching import pool
 from lipexp.launching.points import by_seed, expand
@@ -217,6 +218,40 @@ def test_the_same_request_twice_is_one_run(capsys, here):
     assert "1 point: 1 done" in out
 
 
+def test_sweeps_of_the_same_second_keep_their_own_tables(capsys, here, monkeypatch):
+    monkeypatch.setattr(time, "strftime", lambda _: "now")
+    for seed in (1, 2):
+        assert run(capsys, "run", "-m", *SMALL, f"seed={seed}")[0] == 0
+    assert run(capsys, "run", "-m", *SMALL, "seed=-1")[0] == 2
+    words = [*SMALL, "seed=3", "hydra/launcher=gpus", "hydra.launcher.slots=0"]
+    assert run(capsys, "run", "-m", *words)[0] == 2
+    tables = sorted(path.read_text() for path in here.glob("outputs/sweeps/*/points.csv"))
+    assert ["seed=1" in table for table in tables] == [True, False]
+    assert sorted(path.name for path in here.glob("outputs/sweeps/*")) == ["now", "now-2"]
+
+
+def test_a_worker_that_cannot_be_started_costs_its_points(capsys, here, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(pool.subprocess, "Popen", full)
+    status, _, err = run(capsys, "run", "-m", *SMALL, "seed=1,2", "hydra/launcher=gpus")
+    assert status == 1
+    line = "its worker cannot be started (No space left on device)"
+    assert err.count(line) == len(err.splitlines()) == 2
+
+
+def test_a_table_that_cannot_be_written_is_one_line(capsys, here, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(sweep, "write_text", full)
+    status, _, err = run(capsys, "run", "-m", *SMALL, "seed=1")
+    assert status == 1
+    assert err.endswith("points.csv cannot be written (No space left on device)\n")
+    assert len(err.splitlines()) == 1
+
+
 def test_a_dry_run_says_what_is_done_and_starts_nothing(capsys, here):
     status, out, _ = run(capsys, "run", "-m", "--dry-run", *SMALL, SEEDS)
     assert status == 0
@@ -256,6 +291,7 @@ def test_submitit_on_this_machine_leaves_the_same_folders(capsys, here):
         (["hydra/launcher=gpus", "hydra.launcher.runs_per_gpu=x"], "must be at least 1"),
         (["hydra.sweeper.seeds=twice"], "seeds=twice: must be one of auto, together, apart"),
         (["seed=0,1", "model=aol,sl"], "unknown model 'sl'"),
+        (["hydra.launcher=gpus"], "a launcher is written hydra/launcher=gpus"),
         (["lr=interval(0,1)"], "Could not"),
     ],
 )
