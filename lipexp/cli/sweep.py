@@ -57,7 +57,9 @@ def sweep(flags: list[str], overrides: list[str], *, quiet: bool, dry: bool = Fa
     except UserError:
         _remove(task.folder)
         raise
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        ended = sum(not row.outcome.status for row in task.rows)
+        error.args = (*error.args, f"{plural(ended, 'point')} done; the same command goes on")
         if task.rows and task.folder:
             with suppress(RunError):
                 _write(sorted(task.rows, key=lambda row: row.number), task.folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import shlex
+import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -93,11 +94,11 @@ def _if_done(request: Request) -> Outcome | None:
 
 
 def _run(job: Job, request: Request, progress: Progress) -> Outcome:
-    folder = request.folder
+    folder, began = request.folder, time.perf_counter()
     progress.unit = job.unit
     try:
         result = job.run(folder, progress)
-        _write(result, folder)
+        _write(result, folder, began)
         text = _digest(request)
         write_text("\n".join([*result.log, text]) + "\n", folder / "log.txt")
         return Outcome(folder, text)
@@ -119,8 +120,8 @@ def _refused(line: str, cause: Exception) -> UserError:
     return error
 
 
-def _write(result: Result, folder: Path) -> None:
-    """All files of a result, summary.json last."""
+def _write(result: Result, folder: Path, began: float) -> None:
+    """All files of a result, summary.json last, with the seconds since the run ``began``."""
     (folder / "plots").mkdir(exist_ok=True)
     for name, table in result.tables.items():
         write_table(table, folder / name)
@@ -128,7 +129,8 @@ def _write(result: Result, folder: Path) -> None:
         from lipexp.plots.style import save
 
         save(figure, folder / "plots" / f"{name}.png")
-    write_json(result.summary, folder / "summary.json")
+    seconds = {"seconds": round(time.perf_counter() - began, 3)}
+    write_json({**result.summary, **seconds}, folder / "summary.json")
 
 
 def _unforeseen(error: Exception, folder: Path) -> RunError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,7 +69,7 @@ class ProbeJob:
     unit = "layers"
 
     def run(self, folder: Path, progress: Progress) -> Result:
-        request, began = self.request, time.perf_counter()
+        request = self.request
         with threads_for(request.replicates * request.batch * entries_of_a_signal(request)):
             statistics = self._measure(progress)
             table, law = layer_table(statistics, request, cotangent=request.task["cotangent"])
@@ -84,7 +83,6 @@ class ProbeJob:
                 "law": law,
                 "warning": warning(table, request),
                 **provenance(self.dataset, request.dtype, self.device),
-                "seconds": round(time.perf_counter() - began, 3),
             }
         figures = _figures(request, table, statistics, self.device)
         return Result({"layers.csv": table}, figures, summary)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import time
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -100,7 +99,7 @@ class TrainJob:
     log: list[str] = field(default_factory=list)
 
     def run(self, folder: Path, progress: Progress) -> Result:
-        request, began = self.request, time.perf_counter()
+        request = self.request
         training, changed = self._start(folder)
         if training.epoch:
             line = f"goes on after epoch {training.epoch}, from {folder / CHECKPOINT}"
@@ -133,7 +132,6 @@ class TrainJob:
             "train_images": len(self.train),
             "warning": warned,
             **provenance(self.dataset, request.dtype, self.device),
-            "seconds": round(time.perf_counter() - began, 3),
         }
         layers = pd.read_csv(folder / "layers.csv") if (folder / "layers.csv").exists() else None
         figures = training_figures(request, metrics, certificates, layers, self.device)
