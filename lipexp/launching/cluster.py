@@ -86,8 +86,8 @@ def _as_they_end(jobs, points: Sequence[Point]) -> Iterator[tuple[int, Outcome, 
 def _outcome(job, point: Point) -> Outcome:
     try:
         return job.result()
-    except Exception as error:  # of the cluster: killed, out of time, out of memory
-        line = f"job {job.job_id}: {_first_line(error)}; what it printed is in {job.paths.stderr}"
+    except Exception:  # of the cluster: killed, out of time, out of memory
+        line = f"job {job.job_id} ended as {job.state}; what it printed is in {job.paths.stderr}"
         return Outcome(point.request.folder, error=RunError(line))
 
 
