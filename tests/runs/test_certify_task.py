@@ -477,6 +477,7 @@ def test_a_test_set_that_makes_no_sense_is_one_line_before_anything_is_written(
 
 def test_a_table_is_certified_outside_the_box(tmp_path, monkeypatch):
     """Inputs that are no pixels: no clamping, rows instead of images."""
+    monkeypatch.setattr(data.DATASETS, "_entries", dict(data.DATASETS._entries))
     (tmp_path / "rows.py").write_text(TABLE)
     keys = ["plugins=[rows.py]", "dataset=rows", "task.probe_epochs=[]"]
     run = lipexp.run([*SMALL, *keys])
