@@ -13,21 +13,21 @@ TASKS = Registry(
     "task",
     {
         "probe": Entry(
-            "lipexp.runs.probe_task:prepare",
+            "lipexp.runs.probe.task:prepare",
             "forward and backward statistics of every layer at initialisation",
             # what is printed of a finished run, the tables that it is printed of, and how requests
             # that differ in their seeds alone are prepared for one measurement
             {
-                "digest": "lipexp.runs.probe_digest:digest",
+                "digest": "lipexp.runs.probe.digest:digest",
                 "tables": ("layers.csv",),
-                "together": "lipexp.runs.probe_task:prepare_together",
+                "together": "lipexp.runs.probe.task:prepare_together",
             },
         ),
         "train": Entry(
-            "lipexp.runs.train_task:prepare",
+            "lipexp.runs.train.task:prepare",
             "trains, probes at chosen epochs, certifies the whole test set",
             {
-                "digest": "lipexp.runs.train_digest:digest",
+                "digest": "lipexp.runs.train.digest:digest",
                 "tables": ("metrics.csv", "certificates.csv"),
             },
         ),

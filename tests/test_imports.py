@@ -38,6 +38,10 @@ ROOMS = [
     "config",
     "plots",
     "runs",
+    "runs.probe",
+    "runs.certify",
+    "runs.train",
+    "runs.collect",
     "figures",
     "launching",
     "cli",
@@ -63,8 +67,9 @@ LIGHT_ROOMS = {
 
 
 def room_of(path: Path) -> str:
-    """The room of a file, by its path from the package's folder."""
-    return path.parts[0].removesuffix(".py")
+    """The room of a file, by its path from the package's folder: the innermost in the order."""
+    parts = path.as_posix().removesuffix(".py").split("/")
+    return ".".join(parts[:2]) if ".".join(parts[:2]) in ROOMS else parts[0]
 
 
 def is_light(path: Path) -> bool:
@@ -86,7 +91,7 @@ def rooms_entered(node: ast.AST, path: Path) -> Iterator[str]:
     for name in imported(node, path):
         package, _, rest = name.partition(".")
         if package == "lipexp" and rest != "__version__":
-            room = rest.partition(".")[0]
+            room = room_of(Path(*rest.split(".")))
             yield room if room in ROOMS else "__init__"
 
 
@@ -156,6 +161,10 @@ def test_rooms_import_downwards_only_and_light_files_import_nothing_heavy():
         ("cli/run.py", "if True:\n    pass\nelse:\n    import scipy"),
         ("cli/run.py", "class C:\n    import pandas"),
         ("cli/run.py", "with open('x'):\n    import matplotlib.pyplot as plt"),
+        ("runs/execute.py", "from lipexp.runs.probe import task"),
+        ("runs/load.py", "from lipexp.runs import certify"),
+        ("runs/probe/task.py", "from lipexp.runs.train.report import epoch_line"),
+        ("runs/certify/task.py", "from ..train import task"),
         ("config.py", "import sklearn"),
         ("layers/__init__.py", "import torch"),
         ("__init__.py", "import torch"),
@@ -173,6 +182,7 @@ def test_the_checker_sees_a_bad_import(path, source):
         ("layers/aol.py", "import torch\nfrom lipexp.layers.base import LipschitzLinear"),
         ("layers/aol.py", "from .base import LipschitzLinear\nfrom . import gram"),
         ("runs/execute.py", "from lipexp import __version__, data\nimport pandas"),
+        ("runs/train/digest.py", "from lipexp.runs.certify import digest\nfrom .. import device"),
         ("cli/run.py", "def f():\n    import torch, lipexp.runs"),
         ("cli/run.py", "if TYPE_CHECKING:\n    import pandas"),
         ("launching/hydra_plugins/lipexp/sweeper.py", "from hydra.plugins.sweeper import Sweeper"),

@@ -12,7 +12,7 @@ from lipexp.cli.progress import progress_bar
 from lipexp.errors import UserError
 
 if TYPE_CHECKING:
-    from lipexp.runs.certify_request import Asked
+    from lipexp.runs.certify.request import Asked
 
 
 def main(argv: list[str]) -> int:
@@ -24,7 +24,7 @@ def main(argv: list[str]) -> int:
     arguments = _parser().parse_args(argv)
     asked = _asked(arguments)
 
-    from lipexp.runs.certify_folder import certify
+    from lipexp.runs.certify.folder import certify
 
     with progress_bar(shown=not arguments.quiet) as progress:
         outcome = certify(asked, progress)
@@ -75,7 +75,7 @@ def _parser() -> Parser:
 
 
 def _asked(arguments: Namespace) -> Asked:
-    from lipexp.runs.certify_request import EVERY, Attacks, of_run, of_weights
+    from lipexp.runs.certify.request import EVERY, Attacks, of_run, of_weights
 
     eps, points = arguments.eps, arguments.attack_points
     typed = {

@@ -42,7 +42,7 @@ def main(argv: list[str]) -> int:
     arguments = _parser().parse_args(argv)
     by = None if arguments.by is None else _names(arguments.by)
 
-    from lipexp.runs.collect import collect, group, pooled, varying, with_metric
+    from lipexp.runs.collect.tables import collect, group, pooled, varying, with_metric
 
     folder = _runs_folder(Path(arguments.folder))
     runs, layers = collect(folder)
@@ -122,7 +122,7 @@ def _runs_folder(folder: Path) -> Path:
 
 
 def _default_metric(runs: pd.DataFrame) -> str:
-    from lipexp.runs.collect import trained
+    from lipexp.runs.collect.tables import trained
 
     probed = METRIC in runs and runs[METRIC].notna().any()
     return METRIC if probed or trained(runs).empty else TRAINED_METRIC
@@ -131,7 +131,7 @@ def _default_metric(runs: pd.DataFrame) -> str:
 def _decay(runs: pd.DataFrame):
     """The plot of every collection; None while no run has a decay."""
     from lipexp.plots.abscissae import abscissa, told
-    from lipexp.runs.collect import varying, with_metric
+    from lipexp.runs.collect.tables import varying, with_metric
 
     try:
         finished = with_metric(runs, METRIC)
@@ -143,7 +143,7 @@ def _decay(runs: pd.DataFrame):
 
 def _robustness(runs: pd.DataFrame):
     """The plot of trained runs; None while there are fewer than two to compare."""
-    from lipexp.runs.collect import named, trained, varying
+    from lipexp.runs.collect.tables import named, trained, varying
 
     finished = trained(runs)
     if len(finished) < 2:
@@ -158,14 +158,14 @@ def _robustness(runs: pd.DataFrame):
 
 def _figure(runs: pd.DataFrame, by: Sequence[str], metric: str, against: str | None = None):
     from lipexp.plots.decay import decay
-    from lipexp.runs.collect import with_metric
+    from lipexp.runs.collect.tables import with_metric
 
     return decay(with_metric(runs, metric), by=by, metric=metric, against=against)
 
 
 def _report(runs: pd.DataFrame, layers: pd.DataFrame, asked: Any) -> str:
-    from lipexp.runs.report import page
-    from lipexp.runs.report_data import report_data
+    from lipexp.runs.collect.report import page
+    from lipexp.runs.collect.report_data import report_data
 
     return page(report_data(runs, layers, asked), f"lipexp: {_counted(runs)}")
 
@@ -215,7 +215,7 @@ def _summary(runs: pd.DataFrame, grouped: pd.DataFrame | None, metric: str) -> s
 
 def _tables(runs: pd.DataFrame) -> list[str]:
     """Probes one by one, trainings under way, and the accuracies of those that are done."""
-    from lipexp.runs.collect import accuracies, named, trained
+    from lipexp.runs.collect.tables import accuracies, named, trained
 
     finished = trained(runs)
     training = (runs["task"] == "train") & ~runs.index.isin(finished.index)
@@ -240,7 +240,7 @@ def _tables(runs: pd.DataFrame) -> list[str]:
 
 
 def _accuracy_heading(column: str) -> str:
-    """Of a column of `lipexp.runs.collect.accuracies`."""
+    """Of a column of `lipexp.runs.collect.tables.accuracies`."""
     if column.endswith("_sd"):
         return "sd"
     if column == "test_accuracy":

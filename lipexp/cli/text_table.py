@@ -66,7 +66,7 @@ def _cell(value: Any, column: str) -> str:
     """A setting as it was asked for; what came out of a run with four decimals."""
     import pandas as pd
 
-    from lipexp.runs.reading import is_setting
+    from lipexp.runs.collect.reading import is_setting
 
     if pd.isna(value):
         return ""

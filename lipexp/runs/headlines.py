@@ -1,8 +1,10 @@
-"""The headline numbers of a probe, and the warning that goes with them."""
+"""The headline numbers of layers.csv, with the warning that follows, and of certificates.csv."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -86,3 +88,19 @@ def _cures(request: Request) -> list[str]:
     if ("orthogonal", "maxmin") in pairs and wanted != "maxmin":
         named.append("init=orthogonal activation=maxmin")
     return named
+
+
+def certificate_numbers(certificates: pd.DataFrame, eps: Sequence[str]) -> dict[str, Any]:
+    """The headline numbers of certificates.csv; right is what leads, a tie is not."""
+    right = certificates["margin"] > 0
+    shares = {f"cra_{name}": float(certificates[f"certified_{name}"].mean())
+              for name in eps}  # fmt: skip
+    return {
+        "test_images": len(certificates),
+        "test_accuracy": float(right.mean()),
+        **shares,
+        "median_radius": float(certificates["radius"][right].median()),
+        "lipschitz_upper_bound": certificates.attrs["lipschitz_upper_bound"],
+        "largest_slack": certificates.attrs["largest_slack"],
+        "points_inside_slack": certificates.attrs["points_inside_slack"],
+    }

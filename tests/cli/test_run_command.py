@@ -252,7 +252,7 @@ def test_two_processes_asked_for_the_same_run_do_it_once(here):
 
 
 def test_a_run_that_breaks_prints_one_line_with_the_path_of_its_log(capsys, here, monkeypatch):
-    from lipexp.runs import probe_task
+    from lipexp.runs.probe import task as probe_task
 
     def broken(*_, **__):
         raise ZeroDivisionError("nobody foresaw this")

@@ -18,10 +18,12 @@ from lipexp import data
 from lipexp.certification import attack as attack_module
 from lipexp.certification import lower_bounds
 from lipexp.errors import RunError, UserError
-from lipexp.runs import certify_attacks, certify_folder, certify_task
-from lipexp.runs.certify_folder import certify
-from lipexp.runs.certify_parts import FOLDER, Parts
-from lipexp.runs.certify_request import Attacks, of_run, of_weights
+from lipexp.runs.certify import attacks as certify_attacks
+from lipexp.runs.certify import folder as certify_folder
+from lipexp.runs.certify import task as certify_task
+from lipexp.runs.certify.folder import certify
+from lipexp.runs.certify.parts import FOLDER, Parts
+from lipexp.runs.certify.request import Attacks, of_run, of_weights
 
 SMALL = ["task=train", "depth=2", "width=16", "task.epochs=2", "batch=256", "task.lr=0.01"]
 QUICK = Attacks(points=130, steps=6, restarts=2)

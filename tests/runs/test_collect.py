@@ -13,7 +13,7 @@ from filelock import FileLock
 from lipexp.cli import text_table
 from lipexp.cli.collect import main
 from lipexp.errors import UserError
-from lipexp.runs.collect import collect, group, pooled, varying
+from lipexp.runs.collect.tables import collect, group, pooled, varying
 from tests.runs.run_fakes import METRIC, configuration, layers_text, make_run
 
 WAYS = ("forward", "backward")
@@ -130,7 +130,7 @@ def test_a_file_that_may_not_be_read_makes_its_run_unreadable(tmp_path):
 def test_a_run_that_vanishes_while_it_is_read_is_no_run(tmp_path, monkeypatch):
     import shutil
 
-    import lipexp.runs.reading as module
+    import lipexp.runs.collect.reading as module
 
     make_run(tmp_path, "stays", summary={METRIC: -1.0})
     going = make_run(tmp_path, "goes", summary={METRIC: -1.0})

@@ -7,7 +7,7 @@ from filelock import FileLock
 
 from lipexp.cli.collect import main
 from lipexp.errors import UserError
-from lipexp.runs.collect import accuracies, collect, group, trained
+from lipexp.runs.collect.tables import accuracies, collect, group, trained
 from tests.runs.run_fakes import METRIC, make_run, make_training, metrics_text
 
 ORTHOGONAL = {"name": "orthogonal"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lipexp.runs.epoch_tables import EpochTable
+from lipexp.runs.train.epoch_tables import EpochTable
 
 
 def rows(epoch, **columns) -> pd.DataFrame:

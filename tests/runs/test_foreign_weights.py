@@ -14,7 +14,7 @@ from safetensors.torch import save as to_safetensors
 from torch import nn
 
 from lipexp.errors import UserError
-from lipexp.runs.foreign_weights import load_weights
+from lipexp.runs.certify.foreign_weights import load_weights
 
 
 def network() -> nn.Module:

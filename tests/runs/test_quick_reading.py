@@ -10,8 +10,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lipexp.runs import layer_files, yaml_blocks
-from lipexp.runs.collect import collect
+from lipexp.runs.collect import layer_files, yaml_blocks
+from lipexp.runs.collect.tables import collect
 from tests.runs.many_runs import TABLE, make_sweep, probed_text
 from tests.runs.run_fakes import METRIC, configuration, layers_text, make_run
 

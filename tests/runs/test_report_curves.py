@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lipexp.runs import curves
-from lipexp.runs.curves import KINDS
+from lipexp.runs.collect import curves
+from lipexp.runs.collect.curves import KINDS
 
 MOMENT, VARIANCE, LAW, TYPICAL = (kind[0] for kind in KINDS[:4])
 

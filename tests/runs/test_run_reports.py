@@ -11,7 +11,7 @@ import lipexp
 from lipexp.data import DATASETS
 from lipexp.runs.aligned import Column, aligned
 from lipexp.runs.summary import measured_over, round_numbers
-from lipexp.runs.train_digest import shares
+from lipexp.runs.train.digest import shares
 
 
 @pytest.mark.parametrize(

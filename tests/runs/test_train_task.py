@@ -18,8 +18,8 @@ from lipexp import data
 from lipexp.cli import guarded
 from lipexp.config import conf_folder
 from lipexp.errors import RunError, UserError
-from lipexp.runs import train_task
-from lipexp.runs.train_report import chance_warning
+from lipexp.runs.train import task as train_task
+from lipexp.runs.train.report import chance_warning
 from lipexp.training import checkpoint, loop
 
 SMALL = ["task=train", "depth=2", "width=16", "task.epochs=3", "batch=256", "task.lr=0.01"]

@@ -10,7 +10,7 @@ from typing import Any
 from lipexp.config import Request
 from lipexp.rationals import limit
 from lipexp.runs.aligned import Column, aligned
-from lipexp.runs.certify_digest import attacks_line
+from lipexp.runs.certify.digest import attacks_line
 from lipexp.runs.summary import (
     data_name,
     excess,

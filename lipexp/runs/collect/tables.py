@@ -11,8 +11,8 @@ import pandas as pd
 from lipexp.errors import UserError
 from lipexp.rationals import suffixes
 from lipexp.registry import nearest
-from lipexp.runs import layer_files
-from lipexp.runs.reading import DONE, FILES, LEADING, Run, is_setting, read
+from lipexp.runs.collect import layer_files
+from lipexp.runs.collect.reading import DONE, FILES, LEADING, Run, is_setting, read
 
 COLLECTED = "runs.csv"  # a folder with this is what an earlier collection left
 DEEPEST = 3  # levels below the folder that is given: outputs/runs/<task>/<name>, and one above

@@ -15,14 +15,14 @@ from torch import Tensor
 from lipexp import __version__
 from lipexp.files import write_bytes
 from lipexp.rationals import value
-from lipexp.runs.certify_attacks import CLOSEST, INSIDE, proven, share_left, within
-from lipexp.runs.certify_digest import BROKEN, CERTIFIED, SUCCESSES
-from lipexp.runs.certify_task import Certification, Found
+from lipexp.runs.certify.attacks import CLOSEST, INSIDE, proven, share_left, within
+from lipexp.runs.certify.digest import BROKEN, CERTIFIED, SUCCESSES
+from lipexp.runs.certify.task import Certification, Found
 from lipexp.runs.device import device_name
+from lipexp.runs.headlines import certificate_numbers
 from lipexp.runs.plan import describe
 from lipexp.runs.provenance import commit, provenance
 from lipexp.runs.summary import measured_over, plural
-from lipexp.runs.train_report import certificate_numbers
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

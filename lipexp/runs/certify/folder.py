@@ -11,9 +11,9 @@ from pathlib import Path
 from lipexp import __version__
 from lipexp.errors import RunError, UserError
 from lipexp.files import write_json, write_table, write_text
-from lipexp.runs.certify_digest import complaint, digest
-from lipexp.runs.certify_parts import FOLDER, Parts
-from lipexp.runs.certify_request import Asked
+from lipexp.runs.certify.digest import complaint, digest
+from lipexp.runs.certify.parts import FOLDER, Parts
+from lipexp.runs.certify.request import Asked
 from lipexp.runs.claim import Claim
 from lipexp.runs.execute import config_text
 from lipexp.runs.job import Progress, Silent
@@ -31,7 +31,7 @@ def certify(asked: Asked, progress: Progress | None = None) -> Outcome:
     identity = asked.identity()
     if not asked.force and (done := _if_done(asked, identity)):
         return done
-    from lipexp.runs.certify_task import prepare
+    from lipexp.runs.certify.task import prepare
 
     try:
         job = prepare(asked)
@@ -91,7 +91,7 @@ def _run(job, asked: Asked, identity: str, progress: Progress) -> Outcome:
 def _certify(job, asked: Asked, identity: str, progress: Progress) -> tuple[str, str]:
     """(the closing line, the complaint or nothing), everything written, summary.json last."""
     from lipexp.plots.style import save
-    from lipexp.runs import certify_report as report
+    from lipexp.runs.certify import report
 
     folder, began = asked.folder, time.perf_counter()
     parts = Parts(folder, "")

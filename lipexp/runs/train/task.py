@@ -21,16 +21,15 @@ from lipexp.layers import frozen
 from lipexp.probing.probe import probe
 from lipexp.rationals import parse_eps
 from lipexp.runs.device import choose_device, threads_for
-from lipexp.runs.epoch_tables import EpochTable
-from lipexp.runs.headlines import warning
+from lipexp.runs.headlines import certificate_numbers, warning
 from lipexp.runs.job import CHECKPOINT, Progress, Result
 from lipexp.runs.layer_table import layer_table
 from lipexp.runs.plan import build, check_plan, convolves, entries_of_a_signal
 from lipexp.runs.provenance import provenance
 from lipexp.runs.size import check_size
 from lipexp.runs.summary import plural, round_numbers
-from lipexp.runs.train_report import (
-    certificate_numbers,
+from lipexp.runs.train.epoch_tables import EpochTable
+from lipexp.runs.train.report import (
     chance_warning,
     epoch_line,
     epoch_note,

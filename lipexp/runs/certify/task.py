@@ -23,11 +23,11 @@ from lipexp.certification.passage import BATCH_NUMBERS, shapes_through
 from lipexp.config import Request
 from lipexp.layers.base import FreeWeightModule
 from lipexp.rationals import value
-from lipexp.runs.certify_attacks import attack_batch, joined
-from lipexp.runs.certify_parts import Parts
-from lipexp.runs.certify_request import EVERY, Asked
+from lipexp.runs.certify.attacks import attack_batch, joined
+from lipexp.runs.certify.foreign_weights import load_weights
+from lipexp.runs.certify.parts import Parts
+from lipexp.runs.certify.request import EVERY, Asked
 from lipexp.runs.device import choose_device
-from lipexp.runs.foreign_weights import load_weights
 from lipexp.runs.job import Progress
 from lipexp.runs.load import load
 from lipexp.runs.plan import build, check_plan
@@ -50,7 +50,7 @@ class Found:
     """What a certification finds.
 
     ``table``: rows of certificates.csv, with its totals in ``attrs``; ``attacked``: what attacks
-    found of its first ``count`` rows, see `certify_attacks.attack_batch`; ``lipschitz``: lower
+    found of its first ``count`` rows, see `attacks.attack_batch`; ``lipschitz``: lower
     bounds of the Lipschitz constant, a point each.
     """
 

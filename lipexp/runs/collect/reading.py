@@ -13,7 +13,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from lipexp.config import GROUPS, KEYS, NOT_IDENTITY, flatten
-from lipexp.runs import yaml_blocks
+from lipexp.runs.collect import yaml_blocks
 
 DONE, RUNNING, UNFINISHED = "done", "running", "unfinished"
 FAILED, UNREADABLE = "failed", "unreadable"

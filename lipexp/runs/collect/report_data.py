@@ -14,9 +14,9 @@ from lipexp.plots.abscissae import abscissa, told, varying_axes
 from lipexp.plots.labels import LAWS, METRICS, in_words
 from lipexp.plots.series import Series, series
 from lipexp.rationals import suffixes
-from lipexp.runs.collect import keys, varying, with_metric
-from lipexp.runs.curves import KINDS, curves
-from lipexp.runs.reading import is_setting
+from lipexp.runs.collect.curves import KINDS, curves
+from lipexp.runs.collect.reading import is_setting
+from lipexp.runs.collect.tables import keys, varying, with_metric
 
 # Numbers that say how a run was made, not what came out of it: not drawn, and not shown at first.
 MADE_BY = (
@@ -34,7 +34,7 @@ Asked = tuple[str, Sequence[str], str | None]  # metric, by, against
 def report_data(
     runs: pd.DataFrame, layers: pd.DataFrame, asked: Asked | None = None
 ) -> dict[str, Any]:
-    """``runs`` and ``layers`` as `lipexp.runs.collect.collect` gives them, as what JSON can hold.
+    """``runs`` and ``layers`` as `lipexp.runs.collect.tables.collect` gives them, made for JSON.
 
     ``runs``: columns that differ; ``same``: what all runs have in common; ``commands``: as numbers
     of ``words``; ``plots``: every metric against depth, width and init, as far as they vary, first

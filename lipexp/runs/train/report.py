@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -50,22 +49,6 @@ def chance_warning(accuracy: float, labels: pd.Series) -> str | None:
         f"the accuracy is at chance: always naming the most frequent class gives "
         f"{100 * share:.2f} %; another task.lr, init or depth may learn"
     )
-
-
-def certificate_numbers(certificates: pd.DataFrame, eps: Sequence[str]) -> dict[str, Any]:
-    """The headline numbers of certificates.csv; right is what leads, a tie is not."""
-    right = certificates["margin"] > 0
-    shares = {f"cra_{name}": float(certificates[f"certified_{name}"].mean())
-              for name in eps}  # fmt: skip
-    return {
-        "test_images": len(certificates),
-        "test_accuracy": float(right.mean()),
-        **shares,
-        "median_radius": float(certificates["radius"][right].median()),
-        "lipschitz_upper_bound": certificates.attrs["lipschitz_upper_bound"],
-        "largest_slack": certificates.attrs["largest_slack"],
-        "points_inside_slack": certificates.attrs["points_inside_slack"],
-    }
 
 
 def training_figures(

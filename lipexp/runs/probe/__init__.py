@@ -1,0 +1,1 @@
+"""The probe as a task, and what is told of it."""
