@@ -269,6 +269,9 @@ def test_parts_of_another_request_and_damaged_ones_are_not_believed(tmp_path):
     assert Parts(tmp_path, "two").read("a") is None
     (path,) = (tmp_path / FOLDER).iterdir()
     whole = path.read_bytes()
+    path.with_name("b.safetensors").write_bytes(whole)
+    assert parts.read("b") is None
+    assert len(parts) == 1
     for damage in (
         b"",
         whole[:-1],
