@@ -167,21 +167,31 @@ def test_the_same_request_is_done_and_another_one_is_not(run):
     assert certify(of_run(str(run), replace(QUICK, eps=("0.1",)))).fresh
 
 
-def test_batches_and_stops_change_nothing(run, tmp_path, monkeypatch):
+@pytest.fixture
+def stopping_attacks(monkeypatch):
+    """From its call on attacks are listed by their slices, and the second one is interrupted."""
+    work = certify_task.Certification._attack
+    found = []
+
+    def stopping(self, rows, table):
+        found.append(rows)
+        if len(found) == 2:
+            raise KeyboardInterrupt
+        return work(self, rows, table)
+
+    def watch():
+        monkeypatch.setattr(certify_task.Certification, "_attack", stopping)
+        return found
+
+    return watch
+
+
+def test_batches_and_stops_change_nothing(run, tmp_path, stopping_attacks):
     import shutil
 
     other = shutil.copytree(run, tmp_path / "other")
     certify(of_run(str(run), QUICK))
-    work = certify_task.Certification._attack
-    calls = []
-
-    def stopping(self, rows, table):
-        calls.append(rows)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return work(self, rows, table)
-
-    monkeypatch.setattr(certify_task.Certification, "_attack", stopping)
+    calls = stopping_attacks()
     with pytest.raises(KeyboardInterrupt, match=r"\d parts kept; the same command goes on"):
         certify(of_run(str(other), QUICK))
     parts = sorted(p.name for p in (other / FOLDER).iterdir())
@@ -191,6 +201,36 @@ def test_batches_and_stops_change_nothing(run, tmp_path, monkeypatch):
     assert calls == [slice(0, 100), slice(100, 130), slice(100, 130)]
     assert files(other) == files(run)
     assert not (other / FOLDER).exists()
+
+
+@pytest.mark.parametrize("foreign", [False, True])
+def test_a_forced_certification_that_was_stopped_is_not_done_and_goes_on(
+    run, tmp_path, stopping_attacks, foreign
+):
+    def asked(**how):
+        if not foreign:
+            return of_run(str(run), QUICK, **how)
+        weights = run / "checkpoint.safetensors"
+        return of_weights(str(weights), str(run), str(tmp_path / "out"), QUICK, **how)
+
+    folder = certify(asked()).folder
+    before, (_, was) = files(folder), read(folder)
+    calls = stopping_attacks()
+    with pytest.raises(KeyboardInterrupt, match=r"\d parts kept; without --force the same command"):
+        certify(asked(force=True))
+    del was["certify_identity"]
+    assert read(folder)[1] == was  # what was found stands until it is replaced
+    assert certify(asked()).fresh
+    assert calls == [slice(0, 100), slice(100, 130), slice(100, 130)]
+    assert files(folder) == before
+    assert not (folder / FOLDER).exists()
+    calls.clear()
+    assert certify(asked()).fresh is False
+    with pytest.raises(KeyboardInterrupt):
+        certify(asked(force=True))
+    calls[:] = [None] * 2
+    assert certify(asked(force=True)).fresh
+    assert calls[2:] == [slice(0, 100), slice(100, 130)]  # what was kept is discarded, too
 
 
 def test_parts_of_weights_with_other_last_digits_are_made_anew(run, monkeypatch):

@@ -11,6 +11,7 @@ from lipexp.rationals import limit, suffixes
 from lipexp.runs.summary import excess, plural, read_summary
 
 BROKEN, CERTIFIED = "broken_", "certified_"
+IDENTITY = "certify_identity"  # in summary.json: of the request whose results stand there
 SUCCESSES = "attack_successes.safetensors"  # the points of attacks that should not have succeeded
 
 

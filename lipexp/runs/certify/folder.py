@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from pathlib import Path
 
 from lipexp import __version__
 from lipexp.errors import RunError, UserError
 from lipexp.files import write_json, write_table, write_text
-from lipexp.runs.certify.digest import complaint, digest
+from lipexp.runs.certify.digest import IDENTITY, complaint, digest
 from lipexp.runs.certify.parts import FOLDER, Parts
 from lipexp.runs.certify.request import Asked
 from lipexp.runs.claim import Claim
@@ -45,7 +46,7 @@ def certify(asked: Asked, progress: Progress | None = None) -> Outcome:
 
 def _if_done(asked: Asked, identity: str) -> Outcome | None:
     summary = read_summary(asked.folder)
-    if summary is None or summary.get("certify_identity") != identity:
+    if summary is None or summary.get(IDENTITY) != identity:
         return None
     if not (asked.folder / "plots" / "attacked_accuracy.png").exists():
         return None  # files were taken away: made again
@@ -88,6 +89,7 @@ def _certify(job, asked: Asked, identity: str, progress: Progress) -> tuple[str,
     parts = Parts(folder, "")
     if asked.force:
         parts.clear()
+        _forget(folder)
     found = job.run(folder, progress, identity)
     table = report.table_of(found, asked.eps)
     report.save_successes(job, found, folder)
@@ -103,6 +105,12 @@ def _certify(job, asked: Asked, identity: str, progress: Progress) -> tuple[str,
     text, wrong = digest(folder), complaint(folder, summary)
     add_to_log([*found.log, f"certify: {text}", *filter(None, [wrong])], folder)
     return text, wrong
+
+
+def _forget(folder: Path) -> None:
+    """What an earlier certification found stands until it is replaced, and counts as not done."""
+    if (summary := read_summary(folder)) and summary.pop(IDENTITY, None):
+        write_json(summary, folder / "summary.json")
 
 
 class _Claim(Claim):

@@ -16,7 +16,7 @@ from lipexp import __version__
 from lipexp.files import write_bytes
 from lipexp.rationals import value
 from lipexp.runs.certify.attacks import CLOSEST, INSIDE, proven, share_left, within
-from lipexp.runs.certify.digest import BROKEN, CERTIFIED, SUCCESSES
+from lipexp.runs.certify.digest import BROKEN, CERTIFIED, IDENTITY, SUCCESSES
 from lipexp.runs.certify.task import Certification, Found
 from lipexp.runs.device import device_name
 from lipexp.runs.headlines import certificate_numbers
@@ -90,7 +90,7 @@ def numbers(
         "attack_steps": attacks.steps,
         "attack_restarts": attacks.restarts,
         "attack_seed": attacks.seed,
-        "certify_identity": identity,
+        IDENTITY: identity,
         "certify_device": device_name(job.device),
         "certify_version": __version__,
         "certify_commit": commit(),

@@ -138,7 +138,8 @@ class Certification:
                 return self._run(parts, progress, log)
         except KeyboardInterrupt as error:
             if not error.args and len(parts):
-                error.args = (f"{plural(len(parts), 'part')} kept; the same command goes on",)
+                how = "without --force the same command" if self.asked.force else "the same command"
+                error.args = (f"{plural(len(parts), 'part')} kept; {how} goes on",)
             raise
 
     def _in_use(self) -> str:

@@ -114,7 +114,8 @@ class TrainJob:
         except KeyboardInterrupt as error:
             if not error.args and (folder / CHECKPOINT).exists():
                 kept = plural(training.epoch, "epoch")
-                error.args = (f"{kept} kept; the same command goes on",)
+                how = "without force=true the same command" if request.force else "the same command"
+                error.args = (f"{kept} kept; {how} goes on",)
             raise
         numbers = certificate_numbers(certificates, request.task["eps"])
         warned = warned or chance_warning(numbers["test_accuracy"], certificates["label"])
