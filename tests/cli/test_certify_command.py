@@ -46,6 +46,7 @@ def here(trained, tmp_path, monkeypatch):
     monkeypatch.delenv("LIPEXP_TRACEBACK", raising=False)
     torch.save(lipexp.load(run).state_dict(), "net.pt")
     (tmp_path / "random").write_bytes(bytes(range(256)) * 9)
+    (tmp_path / "empty").touch()
     (tmp_path / "list.yaml").write_text("- 1\n")
     (tmp_path / "config.yaml").write_text("somebody's own")
     (tmp_path / "broken.yaml").write_text("a: [")
@@ -69,6 +70,16 @@ REFUSED = [
     (WEIGHTS[:4], "belong together; --out is missing"),
     (WEIGHTS[2:], "belong together; --weights is missing"),
     (["--weights", "no", *WEIGHTS[2:]], "--weights no: there is no such file"),
+    (["--weights", "", *WEIGHTS[2:]], "--weights : there is no such file"),
+    (["--weights", "net.pt/x", *WEIGHTS[2:]], "--weights net.pt/x: there is no such file"),
+    (["--weights", ".", *WEIGHTS[2:]], "--weights . is a folder; name the file with the weights"),
+    (["--weights", RUN, *WEIGHTS[2:]], f"with the weights, such as {RUN}/checkpoint.safetensors"),
+    (["--weights", os.devnull, *WEIGHTS[2:]], "/null is a pipe or a device; write the weights to"),
+    (["--weights", "empty", *WEIGHTS[2:]], "--weights empty is empty; torch.save(net.state_dict("),
+    (["--weights", "w" * 300, *WEIGHTS[2:]], "cannot be read (File name too long)"),
+    ([*WEIGHTS[:3], "l" * 300, *WEIGHTS[4:]], "cannot be read (File name too long)"),
+    ([*WEIGHTS[:5], "o" * 300], "cannot be written (File name too long)"),
+    (["r" * 300], "cannot be read (File name too long)"),
     (["--weights", "random", *WEIGHTS[2:]], "random is neither a safetensors file nor a state"),
     ([*WEIGHTS[:3], "no", *WEIGHTS[4:]], "--like no: there is no such file or folder"),
     ([*WEIGHTS[:3], "random", *WEIGHTS[4:]], "--like random: is no configuration"),

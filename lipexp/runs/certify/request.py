@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -91,16 +93,19 @@ class Asked:
 def of_run(run: str, attacks: Attacks, *, force: bool = False) -> Asked:
     """A finished training.  Raises UserError for a folder that is none."""
     folder = Path(run)
-    if not folder.is_dir():
+    if not _is_folder(run, asked=run):
         raise UserError(f"there is no folder {run}{_others(folder)}")
     request = request_of(folder)
     if request.task["name"] != "train":
         raise UserError(f"{run} is a {request.task['name']}: only a training can be certified")
-    if not (folder / CHECKPOINT).exists():
-        raise UserError(f"{run} has no {CHECKPOINT}: there are no weights to certify")
     if not (folder / "summary.json").exists():
         raise UserError(
             f"{run} is not finished: the command in the first line of its config.yaml goes on"
+        )
+    if not (folder / CHECKPOINT).exists():
+        raise UserError(
+            f"{run} has no {CHECKPOINT}: there are no weights to certify; "
+            "the command in the first line of its config.yaml, with force=true, trains them again"
         )
     return Asked(request, folder / CHECKPOINT, folder, False, attacks, force)
 
@@ -113,19 +118,48 @@ def of_weights(
     Raises UserError for files that are not there, a data set without classes, a probe's
     configuration without eps, and an ``out`` that is a run's folder.
     """
-    if not Path(weights).is_file():
-        raise UserError(f"--weights {weights}: there is no such file")
+    _check_weights(weights)
     request = _configured(Path(like))
     dataset = request.dataset["name"]
     if not DATASETS.fact(dataset, "classes"):
         raise UserError(f"--like {like}: {dataset} has no classes, so there is nothing to certify")
     if attacks.eps is None and "eps" not in request.task:
         raise UserError(f"--like {like} is a {request.task['name']}, without radii; type --eps 0.3")
-    if (Path(out) / CHECKPOINT).exists() or (Path(out) / "layers.csv").exists():
+    if any(os.path.exists(Path(out) / name) for name in (CHECKPOINT, "layers.csv")):
         raise UserError(f"--out {out} is the folder of a run; choose another")
     if (held := _others_file(Path(out))) is not None:
         raise UserError(f"--out {out} holds a {held} that is not lipexp's; choose another folder")
     return Asked(request, Path(weights), Path(out), True, attacks, force)
+
+
+def _found(path: str, asked: str) -> os.stat_result | None:
+    """What is at a path, None for nothing.  Raises UserError where that cannot be seen."""
+    try:
+        return os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise UserError(f"{asked}: cannot be read ({error.strerror})") from error
+
+
+def _is_folder(path: str, asked: str) -> bool:
+    found = _found(path, asked)
+    return found is not None and stat.S_ISDIR(found.st_mode)
+
+
+def _check_weights(weights: str) -> None:
+    """Raises UserError for what is no file, or one with nothing in it."""
+    asked, path = f"--weights {weights}", Path(weights)
+    found = _found(weights, asked)
+    if found is None:
+        raise UserError(f"{asked}: there is no such file")
+    if stat.S_ISDIR(found.st_mode):
+        such = f", such as {path / CHECKPOINT}" if os.path.exists(path / CHECKPOINT) else ""
+        raise UserError(f"{asked} is a folder; name the file with the weights{such}")
+    if not stat.S_ISREG(found.st_mode):
+        raise UserError(f"{asked} is a pipe or a device; write the weights to a file first")
+    if not found.st_size:
+        raise UserError(f"{asked} is empty; torch.save(net.state_dict(), FILE) writes weights")
 
 
 def _others_file(out: Path) -> str | None:
@@ -138,12 +172,12 @@ def _others_file(out: Path) -> str | None:
     except OSError:
         pass  # none, or a folder that cannot be used, which is told where it is claimed
     names = ("config.yaml", "summary.json", "certificates.csv", "log.txt")
-    return next((name for name in names if (out / name).exists()), None)
+    return next((name for name in names if os.path.exists(out / name)), None)
 
 
 def _configured(like: Path) -> Request:
     """The request of a run's folder, or of a file such as its config.yaml."""
-    if like.is_dir():
+    if _is_folder(str(like), asked=f"--like {like}"):
         return request_of(like)
     try:
         found = yaml.safe_load(like.read_text(encoding="utf-8"))
