@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import Namespace
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lipexp import checks
 from lipexp.cli.parser import Parser
 from lipexp.cli.progress import progress_bar
-from lipexp.errors import UserError
+from lipexp.errors import RunError, UserError
+from lipexp.runs.outcome import Outcome
 
 if TYPE_CHECKING:
     from lipexp.runs.certify.request import Asked
@@ -18,29 +21,40 @@ if TYPE_CHECKING:
 def main(argv: list[str]) -> int:
     """Certifies every test image, attacks them, and prints what came of it in one line.
 
-    Raises UserError for what cannot be certified, and RunError where an attack broke what was
-    proven.
+    Several runs one after another, whatever becomes of one of them; 1 where one failed.  Raises
+    UserError for what cannot be certified, and RunError where an attack broke what was proven.
     """
     arguments = _parser().parse_args(argv)
-    asked = _asked(arguments)
+    requests = _requests(arguments)
+    failed = 0
+    for request in requests:
+        try:
+            _certify(request(), quiet=arguments.quiet)
+        except (UserError, RunError) as error:
+            if len(requests) == 1:
+                raise
+            print(f"lipexp: {Outcome(error=error).line}", file=sys.stderr, flush=True)
+            failed += 1
+    return 1 if failed else 0
 
+
+def _certify(asked: Asked, *, quiet: bool) -> None:
     from lipexp.runs.certify.folder import certify
 
-    with progress_bar(shown=not arguments.quiet) as progress:
+    with progress_bar(shown=not quiet) as progress:
         outcome = certify(asked, progress)
     if outcome.text:
-        print(outcome.folder if arguments.quiet else outcome.text, flush=True)
+        print(outcome.folder if quiet else outcome.text, flush=True)
     if outcome.error:
         raise outcome.error
-    return 0
 
 
 def _parser() -> Parser:
     parser = Parser(
         "lipexp certify",
-        "Certifies every test image of a finished training, and attacks the first ones of them:\n"
-        "at each eps, and inside each image's own certified radius, where no attack may succeed.\n"
-        "Adds to certificates.csv, summary.json and plots of the run's folder. Stopped, the same\n"
+        "Certifies every test image of finished trainings, and attacks the first ones of them: at\n"
+        "each eps, and inside each image's own certified radius, where no attack may succeed.\n"
+        "Adds to certificates.csv, summary.json and plots of a run's folder. Stopped, the same\n"
         "command goes on. With --weights: of a state dict made elsewhere (safetensors, or written\n"
         "by torch.save), for the network of a run or of a configuration; nothing is executed.",
         [
@@ -48,7 +62,12 @@ def _parser() -> Parser:
             "lipexp certify outputs/runs/train/aol-mlp-* --eps 0.1,36/255 --attack-points 100",
         ],
     )
-    parser.add_argument("run", nargs="*", metavar="RUN", help="the folder of a finished training")
+    parser.add_argument(
+        "run",
+        nargs="*",
+        metavar="RUN",
+        help="the folder of a finished training; several are certified one after another",
+    )
     parser.add_argument("--weights", metavar="FILE", help="weights from elsewhere, in place of RUN")
     parser.add_argument(
         "--like",
@@ -74,7 +93,8 @@ def _parser() -> Parser:
     return parser
 
 
-def _asked(arguments: Namespace) -> Asked:
+def _requests(arguments: Namespace) -> list[Callable[[], Asked]]:
+    """One for each network; what is wrong with a RUN is raised when its turn comes."""
     from lipexp.runs.certify.request import EVERY, Attacks, of_run, of_weights
 
     eps, points = arguments.eps, arguments.attack_points
@@ -90,18 +110,15 @@ def _asked(arguments: Namespace) -> Asked:
     given = [name for name in ("weights", "like", "out") if getattr(arguments, name) is not None]
     if arguments.run and given:
         raise UserError(f"a RUN has its own weights and folder; --{given[0]} is for --weights FILE")
-    if len(arguments.run) > 1:
-        raise UserError(f"lipexp certify takes one run at a time; got {len(arguments.run)}")
     if arguments.run:
-        return of_run(arguments.run[0], attacks, force=arguments.force)
+        return [partial(of_run, run, attacks, force=arguments.force) for run in arguments.run]
     if not given:
         raise UserError("lipexp certify needs a RUN, or --weights FILE --like RUN --out FOLDER")
     for name in ("weights", "like", "out"):
         if name not in given:
             raise UserError(f"--weights, --like and --out belong together; --{name} is missing")
-    return of_weights(
-        arguments.weights, arguments.like, arguments.out, attacks, force=arguments.force
-    )
+    files = (arguments.weights, arguments.like, arguments.out)
+    return [partial(of_weights, *files, attacks, force=arguments.force)]
 
 
 def _checked(option: str, text: str | None, check: Callable[[Any], Any]) -> Any:

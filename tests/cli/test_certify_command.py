@@ -64,7 +64,8 @@ REFUSED = [
     (["outputs/runs/probe/probe"], "probe is a probe: only a training can be certified"),
     (["outputs/runs/train/bare"], "has no checkpoint.safetensors: there are no weights"),
     (["outputs/runs/train/begun"], "is not finished: the command in the first line of its config"),
-    ([RUN, RUN], "takes one run at a time; got 2"),
+    ([RUN, RUN, "--eps", "0"], "--eps 0: a radius must be positive, got 0"),
+    ([RUN, RUN, "--out", "there"], "a RUN has its own weights and folder; --out is for"),
     ([RUN, "--out", "there"], "a RUN has its own weights and folder; --out is for --weights FILE"),
     (WEIGHTS[:2], "--weights, --like and --out belong together; --like is missing"),
     (WEIGHTS[:4], "belong together; --out is missing"),
@@ -149,6 +150,19 @@ def test_one_line_says_it_all(capsys, here):
     again = typed(capsys, "certify", RUN, *QUICK)[1].splitlines()
     assert again == [closing, "done already; --force certifies and attacks again", files]
     assert typed(capsys, "certify", "-q", RUN, *QUICK)[1] == f"{RUN}\n"
+
+
+def test_several_runs_are_certified_one_after_another_whatever_becomes_of_one(capsys, here):
+    other = "outputs/runs/train/other"
+    shutil.copytree(here / RUN, here / other)
+    status, out, err = typed(capsys, "certify", RUN, "nothing", other, *QUICK)
+    assert status == 1
+    assert err == "lipexp: there is no folder nothing; lipexp run task=train makes one\n"
+    closing, files, *rest = out.splitlines()
+    assert rest == [closing, f"files: {other}"]  # the same network
+    assert files == f"files: {RUN}"
+    status, out, err = typed(capsys, "certify", "-q", RUN, other, *QUICK)
+    assert (status, out, err) == (0, f"{RUN}\n{other}\n", "")
 
 
 def test_a_training_that_was_attacked_says_so_when_it_is_shown_again(capsys, here):
