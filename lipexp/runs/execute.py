@@ -68,7 +68,9 @@ def _digest(request: Request, notes: Sequence[str] = ()) -> str:
 def done_before(request: Request) -> bool:
     """Whether a finished run of this request is on disk, at the cost of a few looks at files.
 
-    Where files were taken away it is made again, a training's from its checkpoint.
+    summary.json can be read, and the tables and plots/ are there, whatever they hold.  Where they
+    were taken away the run is made again, a training's from its checkpoint.  That may be missing:
+    results stand without it, and whoever needs the network says that it is gone.
     """
     tables = TASKS.fact(request.task["name"], "tables", ())
     parts = ("plots", *tables)

@@ -37,7 +37,7 @@ def load(run: str | Path) -> nn.Module:
     request = request_of(folder)
     path = folder / CHECKPOINT
     if not path.exists():
-        raise UserError(f"{folder} has no {CHECKPOINT}: only a training has a network to load")
+        raise UserError(f"{folder} has no {CHECKPOINT}, where a training keeps its network")
     from lipexp.runs.plan import build
     from lipexp.training.checkpoint import load_network
 

@@ -229,6 +229,17 @@ def test_what_was_taken_away_is_made_again(gone, monkeypatch):
     assert (folder / "plots" / "learning_curves.png").exists()
 
 
+def test_results_stand_without_the_checkpoint_and_only_the_network_is_gone(capsys):
+    folder = lipexp.run(SMALL)
+    (folder / "checkpoint.safetensors").unlink()
+    capsys.readouterr()
+    assert guarded(["run", *SMALL]) == 0
+    assert "done already" in capsys.readouterr().out
+    assert not (folder / "checkpoint.safetensors").exists()
+    with pytest.raises(UserError, match=r"no checkpoint\.safetensors, where a training keeps"):
+        lipexp.load(folder)
+
+
 def test_a_network_at_chance_is_warned_of():
     labels = pd.Series([0, 1, 1, 2])
     assert "50.00 %" in chance_warning(0.5, labels)
