@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import gc
 import shlex
@@ -65,10 +66,11 @@ def execute_together(
 def keep_what_is_loaded() -> None:
     """Call it after the first of many runs: the collector then passes by all that was imported.
 
-    Its passes over that cost a seventh of a small probe.
+    Its passes over that cost a seventh of a small probe.  When Python ends all of it is freed.
     """
     gc.collect()
     gc.freeze()
+    atexit.register(gc.unfreeze)
 
 
 def _digest(request: Request, notes: Sequence[str] = ()) -> str:
