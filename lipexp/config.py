@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -160,8 +161,9 @@ class Request:
     def identity(self) -> dict[str, Any]:
         """Everything that can change the numbers, as flat keys."""
         flat = {k: v for k, v in flatten(self.config).items() if k not in NOT_IDENTITY}
-        sources = plugin_sources(self.config)
-        return flat | ({"plugins": sources} if sources else {})
+        sources = [plugins.source_of(name).encode() for name in self.plugins]
+        hashes = sorted(hashlib.sha256(source).hexdigest() for source in sources)
+        return flat | ({"plugins": hashes} if hashes else {})  # by whatever name they are found
 
     @property
     def name(self) -> str:
@@ -181,14 +183,6 @@ class Request:
     @property
     def folder(self) -> Path:
         return Path(self.outputs) / "runs" / self.task["name"] / self.name
-
-
-def plugin_sources(config: Mapping[str, Any]) -> dict[str, str]:
-    """The sha256 of each plugin's source, by its name."""
-    return {
-        name: hashlib.sha256(plugins.source_of(name).encode()).hexdigest()
-        for name in config["plugins"]
-    }
 
 
 def read(config: Mapping[str, Any]) -> Request:
@@ -259,7 +253,26 @@ def typed(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, list):
         return "[" + ",".join(typed(item) for item in value) + "]"
+    if isinstance(value, str) and not _is_word(value):
+        return f'"{_ESCAPED.sub(_escape, value)}"'
     return str(value)
+
+
+def _is_word(value: str) -> bool:
+    """Whether Hydra reads it as this text without quotation marks."""
+    try:
+        float(value)
+    except ValueError:
+        plain = re.fullmatch(r"[\w/.+:@%?|*$-]+", value, re.ASCII)
+        return plain is not None and value.lower() not in ("null", "true", "false")
+    return False
+
+
+_ESCAPED = re.compile(r'\\*"|\\+$')  # Hydra: backslashes count only before a quotation mark
+
+
+def _escape(match: re.Match[str]) -> str:
+    return match[0].replace("\\", "\\\\").replace('"', '\\"')
 
 
 def _unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:

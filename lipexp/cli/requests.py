@@ -7,9 +7,10 @@ contract with hydra-core 1.3, held by tests.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 
-from lipexp.config import GROUPS, KEYS, choices, conf_folder, unknown_key_line
+from lipexp.config import GROUPS, KEYS, choices, conf_folder, typed, unknown_key_line
 from lipexp.errors import UserError
 from lipexp.registry import nearest
 
@@ -103,9 +104,11 @@ def explain(error: Exception, overrides: Sequence[str]) -> str:
         return f"{match[1]}: several values make a sweep: lipexp run -m {match[1]}"
     override = getattr(error, "override", None)
     if override:
-        if not override.isascii() or " " in override:
-            key, _, value = override.partition("=")
-            return f"cannot read {override}; quote it twice: {key}='\"{value}\"'"
+        key, _, value = override.partition("=")
+        if not key.isascii():
+            return _unknown(key, overrides)
+        if not value.isascii() or set(" '\"") & set(value):
+            return f"cannot read {override}; quote it twice: {shlex.quote(f'{key}={typed(value)}')}"
         return f"cannot read {override!r}: {_reason(message)}"
     match = re.search(r"Could not override '([^']+)'", message)
     if match:

@@ -7,7 +7,7 @@ import io
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 SEEDS = ("auto", "together", "apart")
 # (number among the points, outcome, seconds), as they end
 Ended = Iterator[tuple[int, Outcome, float]]
+Launch = Callable[[Sequence[Point]], Ended]
 
 
 @dataclass(frozen=True)
@@ -100,23 +101,23 @@ class _Sweep:
         if seeds not in SEEDS:
             raise UserError(f"hydra.sweeper.seeds={seeds}: must be one of {', '.join(SEEDS)}")
         self._seeds = seeds
+        launch = self._launch_by(_launcher(context, master))
         points = expand(context, master, arguments)
         if self._dry:
             from lipexp.cli.dry_run import listing
 
             print(listing(points))
             return
-        launcher = _launcher(context, master)
         wanted = [Path(point.request.outputs) for point in points if point.request]
         if wanted:
             self.folder = _own_folder(wanted[0] / "sweeps")
         report = None if self._quiet else _Report()
-        for number, outcome, seconds in self._ended(points, launcher):
+        for number, outcome, seconds in self._ended(points, launch):
             self.rows.append(Row(number, points[number].asked, outcome, seconds))
             if report:
                 report.tell(self.rows)
 
-    def _ended(self, points: Sequence[Point], launcher) -> Ended:
+    def _ended(self, points: Sequence[Point], launch: Launch) -> Ended:
         """All points: first those that need no computing, then the others as they end."""
         from lipexp.runs.execute import done_before
 
@@ -136,36 +137,34 @@ class _Sweep:
             else:
                 missing.append(number)
         if missing:
-            for place, outcome, seconds in self._launch([points[n] for n in missing], launcher):
+            for place, outcome, seconds in launch([points[n] for n in missing]):
                 yield missing[place], outcome, seconds
 
-    def _launch(self, points: Sequence[Point], launcher) -> Ended:
+    def _launch_by(self, launcher) -> Launch:
+        """What computes points by Hydra's choice; raises UserError for a launcher or its keys."""
         kind = type(launcher).__module__
         if kind == "hydra_plugins.lipexp.gpus":
             from lipexp.launching import pool
 
-            return pool.run(
-                points,
-                self._groups(points),
-                self.folder,
-                runs_per_gpu=launcher.runs_per_gpu,
-                slots=launcher.slots,
-            )
+            slots = pool.environments(launcher.runs_per_gpu, launcher.slots)
+            return lambda points: pool.run(points, self._groups(points), slots, self.folder)
         if kind.startswith("hydra_plugins.hydra_submitit_launcher"):
             from lipexp.launching import cluster
 
-            return cluster.run(points, launcher, self.folder)
+            return lambda points: cluster.run(points, launcher, self.folder)
         if kind.startswith("hydra._internal"):
-            return self._here(points)
+            return self._here
         raise UserError(
             f"hydra/launcher: {type(launcher).__name__} is not known here; "
             f"known: {', '.join(requests.LAUNCHERS)}"
         )
 
     def _here(self, points: Sequence[Point]) -> Ended:
-        from lipexp.runs.execute import execute_together
+        from lipexp.runs.execute import execute_together, keep_what_is_loaded
 
-        for group in self._groups(points):
+        for position, group in enumerate(self._groups(points)):
+            if position == 1:
+                keep_what_is_loaded()
             interrupts.check()
             began = time.perf_counter()
             with progress_bar(shown=not self._quiet) as progress:

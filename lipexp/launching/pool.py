@@ -37,11 +37,14 @@ def visible_gpus() -> list[str]:
 def environments(runs_per_gpu: int, slots: int | None) -> list[dict[str, str]]:
     """What each worker's environment says: its GPU, or its share of the cores.
 
-    Raises UserError for numbers below 1.
+    ``slots``: how many, by default one for each run that a GPU takes, or for each core.  Raises
+    UserError for what is no number from 1 on.
     """
     for name, value in (("runs_per_gpu", runs_per_gpu), ("slots", slots)):
-        if value is not None and (not isinstance(value, int) or value < 1):
-            raise UserError(f"hydra.launcher.{name}={value}: must be at least 1")
+        if value is None and name == "slots":
+            continue
+        if type(value) is not int or value < 1:
+            raise UserError(f"hydra.launcher.{name}={value}: must be a whole number from 1 on")
     gpus, cores = visible_gpus(), len(os.sched_getaffinity(0))
     count = slots or len(gpus) * runs_per_gpu or cores
     shared = {"OMP_NUM_THREADS": str(max(1, cores // count))}
@@ -114,24 +117,23 @@ def _end(code: int) -> str:
 def run(
     points: Sequence[Point],
     groups: Sequence[Sequence[int]],
+    slots: Sequence[Mapping[str, str]],
     folder: Path,
-    *,
-    runs_per_gpu: int = 1,
-    slots: int | None = None,
 ) -> Iterator[tuple[int, Outcome, float]]:
     """(number in ``points``, outcome, seconds) of each, as they end; the points have requests.
 
-    ``groups``: numbers of points that one worker computes together.  ``folder``: where workers'
-    logs go; those that stay empty are taken away.  When the caller stops listening, or is
-    interrupted, the workers are ended.  Raises UserError for a launcher's key.
+    ``groups``: numbers of points that one worker computes together.  ``slots``: an environment for
+    each worker.  ``folder``: where workers' logs go; those that stay empty are taken away.  When
+    the caller stops listening, or is interrupted, the workers are ended.
     """
-    shares = environments(runs_per_gpu, slots)[: len(groups)]
     waiting: queue.SimpleQueue[Sequence[int]] = queue.SimpleQueue()
     ended: queue.SimpleQueue[tuple[int, Outcome, float]] = queue.SimpleQueue()
     for group in groups:
         waiting.put(group)
     stopping = threading.Event()
-    workers = [_Worker(share, folder / f"worker{n}.log") for n, share in enumerate(shares)]
+    workers = [
+        _Worker(share, folder / f"worker{n}.log") for n, share in enumerate(slots[: len(groups)])
+    ]
 
     def drive(worker: _Worker) -> None:
         while not stopping.is_set():

@@ -18,9 +18,11 @@ from lipexp.runs.outcome import Outcome
 
 
 def serve(requests: TextIO, answers: TextIO) -> None:
-    from lipexp.runs.execute import execute_together
+    from lipexp.runs.execute import execute_together, keep_what_is_loaded
 
-    for line in requests:
+    for position, line in enumerate(requests):
+        if position == 1:
+            keep_what_is_loaded()
         outcomes = execute_together([read(config) for config in json.loads(line)])
         print(json.dumps([_plain(outcome) for outcome in outcomes]), file=answers, flush=True)
 

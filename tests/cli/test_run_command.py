@@ -14,8 +14,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 import lipexp
+from lipexp.config import typed
 from lipexp.errors import UserError
 from lipexp.runs.layer_table import COLUMNS
 from tests.cli.golden import GOLDEN, compare, filtered, run, transcript
@@ -125,6 +129,18 @@ def test_the_name_changes_with_what_can_change_the_numbers_alone(here, words, sa
     assert (lipexp.run([*SMALL, *words]).name == base) == same
 
 
+LETTERS = st.characters(blacklist_categories=["Cs", "Cc"]) | st.sampled_from("\\\"'{}[],=: ")
+TEXTS = st.text(LETTERS) | st.sampled_from(["null", "True", "1_0", "1e5", "-inf", "36/255", "~"])
+
+
+@settings(max_examples=200, deadline=None)
+@given(TEXTS)
+def test_a_text_is_typed_so_that_it_is_read_again(text):
+    assume("${" not in text)  # refers to another key
+    (override,) = OverridesParser.create().parse_overrides([f"outputs={typed(text)}"])
+    assert override.value() == text
+
+
 def test_python_run_raises_what_the_command_prints(here):
     with pytest.raises(UserError, match="unknown model 'sl'"):
         lipexp.run(["model=sl"])
@@ -190,6 +206,11 @@ def test_a_layer_of_ones_own_through_plugins(here):
     np.testing.assert_allclose(table["operator_norm"][2:5], 0.25, rtol=1e-12)
     np.testing.assert_allclose(table["lipschitz_bound"][2:5], 1)
     assert table["predicted_log10_second_moment"][1:].isna().all()
+    by_path = [
+        "plugins=[./my_layers.py]" if word.startswith("plugins") else word for word in command
+    ]
+    done = subprocess.run([*by_path, *words], check=False, capture_output=True, text=True)
+    assert Path(done.stdout.strip()) == folder  # whatever name it is found by
     (here / "my_layers.py").write_text(PLUGIN + "# changed\n")
     done = subprocess.run([*command, *words], check=False, capture_output=True, text=True)
     assert Path(done.stdout.strip()) != folder  # its source is part of the run's identity

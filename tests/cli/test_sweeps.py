@@ -287,8 +287,12 @@ def test_submitit_on_this_machine_leaves_the_same_folders(capsys, here):
     ("words", "line"),
     [
         (["hydra/launcher=joblib"], "unknown hydra/launcher 'joblib'; known: basic, gpus"),
-        (["hydra/launcher=gpus", "hydra.launcher.slots=0"], "slots=0: must be at least 1"),
-        (["hydra/launcher=gpus", "hydra.launcher.runs_per_gpu=x"], "must be at least 1"),
+        (
+            ["hydra/launcher=gpus", "hydra.launcher.slots=0"],
+            "slots=0: must be a whole",
+        ),
+        (["hydra/launcher=gpus", "hydra.launcher.runs_per_gpu=x"], "runs_per_gpu=x: must be"),
+        (["--dry-run", "hydra/launcher=gpus", "hydra.launcher.slots=two"], "slots=two: must be"),
         (["hydra.sweeper.seeds=twice"], "seeds=twice: must be one of auto, together, apart"),
         (["seed=0,1", "model=aol,sl"], "unknown model 'sl'"),
         (["hydra.launcher=gpus"], "a launcher is written hydra/launcher=gpus"),
