@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import gc
 import shlex
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -116,8 +117,12 @@ def _run(job: Job, request: Request, progress: Progress) -> Outcome:
         write_text("\n".join([*result.log, text]) + "\n", folder / "log.txt")
         return Outcome(folder, text)
     except Exception as error:
-        told = broken(error, folder, what="the run", remedy="run again")
+        told = broken(error, folder, what="the run", remedy=_again(request))
         return Outcome(folder, error=told)
+
+
+def _again(request: Request) -> str:
+    return "run again without force=true" if request.force else "run again"
 
 
 def _refused(line: str, cause: Exception) -> UserError:
@@ -160,6 +165,7 @@ class _Claim(Claim):
         if request.force:
             for name in ("summary.json", "log.txt", CHECKPOINT):
                 (self._folder / name).unlink(missing_ok=True)
+            shutil.rmtree(self._folder / "plots", ignore_errors=True)  # of certify too
 
     def _begin(self) -> None:
         write_text(config_text(self._request), self._folder / "config.yaml")

@@ -75,7 +75,8 @@ def _run(job, asked: Asked, identity: str, progress: Progress) -> Outcome:
     try:
         text, wrong = _certify(job, asked, identity, progress)
     except Exception as error:
-        told = broken(error, folder, what="certifying", remedy="certify again")
+        remedy = "certify again without --force" if asked.force else "certify again"
+        told = broken(error, folder, what="certifying", remedy=remedy)
         return Outcome(folder, error=told)
     return _outcome(asked, text, wrong, fresh=True)
 
