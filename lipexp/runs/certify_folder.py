@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import time
-import traceback
 from dataclasses import replace
-from pathlib import Path
 
 from lipexp import __version__
 from lipexp.errors import RunError, UserError
 from lipexp.files import write_json, write_table, write_text
+from lipexp.runs.breaking import add_to_log, broke
 from lipexp.runs.certify_digest import complaint, digest
 from lipexp.runs.certify_parts import FOLDER, Parts
 from lipexp.runs.certify_request import Asked
@@ -77,14 +75,8 @@ def _run(job, asked: Asked, identity: str, progress: Progress) -> Outcome:
         text, wrong = _certify(job, asked, identity, progress)
     except (UserError, RunError) as error:
         return Outcome(folder, error=error)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            return Outcome(folder, error=_unforeseen(error, folder))
-        full = RunError(f"{folder}: the disk is full; certify again when there is room")
-        full.__cause__ = error
-        return Outcome(folder, error=full)
     except Exception as error:
-        return Outcome(folder, error=_unforeseen(error, folder))
+        return Outcome(folder, error=broke(error, folder, what="certifying", again="certify again"))
     return _outcome(asked, text, wrong, fresh=True)
 
 
@@ -110,28 +102,8 @@ def _certify(job, asked: Asked, identity: str, progress: Progress) -> tuple[str,
     write_json(summary, folder / "summary.json")
     parts.clear()
     text, wrong = digest(folder), complaint(folder, summary)
-    _log(folder, [*found.log, f"certify: {text}", *filter(None, [wrong])])
+    add_to_log(folder, [*found.log, f"certify: {text}", *filter(None, [wrong])])
     return text, wrong
-
-
-def _log(folder: Path, lines: list[str]) -> None:
-    """Adds lines to what a run has told before."""
-    path = folder / "log.txt"
-    before = path.read_text(encoding="utf-8") if path.exists() else ""
-    write_text(before + "\n".join(lines) + "\n", path)
-
-
-def _unforeseen(error: Exception, folder: Path) -> RunError:
-    """A failure nobody foresaw: the trace goes to log.txt, one line to the user."""
-    line = f"certifying broke ({type(error).__name__}: {str(error).partition(chr(10))[0]})"
-    try:
-        _log(folder, ["".join(traceback.format_exception(error))])
-        line += f"; the trace is in {folder / 'log.txt'}"
-    except OSError:
-        line += "; its trace could not be written"
-    broke = RunError(line)
-    broke.__cause__ = error
-    return broke
 
 
 class _Claim(Claim):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import shlex
 import time
-import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +14,7 @@ from lipexp.config import Request, flatten, typed
 from lipexp.errors import RunError, UserError
 from lipexp.files import write_json, write_table, write_text
 from lipexp.registry import resolve
+from lipexp.runs.breaking import broke
 from lipexp.runs.claim import Claim
 from lipexp.runs.job import CHECKPOINT, Job, Progress, Result, Silent
 from lipexp.runs.outcome import Outcome
@@ -104,14 +103,8 @@ def _run(job: Job, request: Request, progress: Progress) -> Outcome:
         return Outcome(folder, text)
     except (UserError, RunError) as error:
         return Outcome(folder, error=RunError(str(error)))
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            return Outcome(folder, error=_unforeseen(error, folder))
-        full = RunError(f"{folder}: the disk is full; run again when there is room")
-        full.__cause__ = error
-        return Outcome(folder, error=full)
     except Exception as error:
-        return Outcome(folder, error=_unforeseen(error, folder))
+        return Outcome(folder, error=broke(error, folder, what="the run", again="run again"))
 
 
 def _refused(line: str, cause: Exception) -> UserError:
@@ -131,19 +124,6 @@ def _write(result: Result, folder: Path, began: float) -> None:
         save(figure, folder / "plots" / f"{name}.png")
     seconds = {"seconds": round(time.perf_counter() - began, 3)}
     write_json({**result.summary, **seconds}, folder / "summary.json")
-
-
-def _unforeseen(error: Exception, folder: Path) -> RunError:
-    """A failure nobody foresaw: the trace goes to log.txt, one line to the user."""
-    line = f"the run broke ({type(error).__name__}: {error})"
-    try:
-        write_text("".join(traceback.format_exception(error)), folder / "log.txt")
-        line += f"; the trace is in {folder / 'log.txt'}"
-    except OSError:
-        line += "; its trace could not be written"
-    broke = RunError(line)
-    broke.__cause__ = error
-    return broke
 
 
 def _notes_when_done(summary: Mapping[str, Any]) -> list[str]:
