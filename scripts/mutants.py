@@ -189,8 +189,8 @@ MUTANTS = [
         "test_convolution_bounds.py",
         (
             "layers/gram.py",
-            "for q in range(p, side * side):\n                lag",
-            "for q in range(p, p + 1):\n                lag",
+            "zip(row.split(n, 1), places[i:], strict=True)",
+            "zip(row.split(n, 1)[:1], places[i : i + 1], strict=True)",
         ),
     ),
     # ---- layers

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def main(argv: list[str]) -> int:
-    """Certifies every test image, attacks them, and prints what came of it in one line.
+    """Certifies every test input, attacks them, and prints what came of it in one line.
 
     Several runs one after another, whatever becomes of one of them; 1 where one failed.  Raises
     UserError for what cannot be certified, and RunError where an attack broke what was proven.
@@ -52,8 +52,8 @@ def _certify(asked: Asked, *, quiet: bool) -> None:
 def _parser() -> Parser:
     parser = Parser(
         "lipexp certify",
-        "Certifies every test image of finished trainings, and attacks the first ones of them: at\n"
-        "each eps, and inside each image's own certified radius, where no attack may succeed.\n"
+        "Certifies every test input of finished trainings, and attacks the first ones of them: at\n"
+        "each eps, and inside each input's own certified radius, where no attack may succeed.\n"
         "Adds to certificates.csv, summary.json and plots of a run's folder. Stopped, the same\n"
         "command goes on. With --weights: of a state dict made elsewhere (safetensors, or written\n"
         "by torch.save), for the network of a run or of a configuration; nothing is executed.",
@@ -81,7 +81,7 @@ def _parser() -> Parser:
     parser.add_argument(
         "--attack-points",
         metavar="N",
-        help="so many images from the beginning of the test set, or all (default: 1000 on a CPU, "
+        help="so many inputs from the beginning of the test set, or all (default: 1000 on a CPU, "
         "all on a GPU)",
     )
     parser.add_argument("--steps", metavar="N", help="of an attack (default: 40)")

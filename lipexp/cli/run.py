@@ -14,7 +14,7 @@ HELP = """\
 usage: lipexp run [KEY=VALUE ...] [-m [--dry-run]] [-q] [--cfg job] [--config-dir DIR]
 
 One run.  task=probe: forward and backward statistics of every layer, with the law beside the
-measurement.  task=train: training, then a certificate of every test image.
+measurement.  task=train: training, then a certificate of every test input.
 The same request is the same folder under outputs/runs/; done is done and is shown again, and a
 training that was stopped goes on after its last epoch.
 

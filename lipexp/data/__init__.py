@@ -100,6 +100,13 @@ DATASETS = Registry(
     },
 )
 
+
+def input_word(dataset: str) -> str:
+    """What one of its inputs is called: an image, or a row of a table."""
+    shape = DATASETS.fact(dataset, "shape")
+    return "image" if shape is not None and len(shape) == 3 else "row"
+
+
 _HOMES = {
     "Dataset": "lipexp.data.dataset",
     "Split": "lipexp.data.dataset",
@@ -112,4 +119,4 @@ _HOMES = {
     "status": "lipexp.data.loading",
 }
 
-__getattr__, __dir__ = lazy(__name__, _HOMES, ("DATASETS",))
+__getattr__, __dir__ = lazy(__name__, _HOMES, ("DATASETS", "input_word"))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lipexp.data import DATASETS
+from lipexp.data import DATASETS, input_word
 from lipexp.data.files import Malformed
 from lipexp.errors import UserError
 from lipexp.streams import stream
@@ -136,7 +136,7 @@ def draw_inputs(dataset: Dataset, count: int, seed: int) -> tuple[np.ndarray, np
         return dataset.draw(count, seed), np.full(count, -1, dtype=np.int64)
     available = len(dataset.train)
     if count > available:
-        rows = "images" if len(dataset.shape) == 3 else "rows"
-        raise UserError(f"batch={count}: {dataset.name} has {available:,} training {rows}")
+        what = f"training {input_word(dataset.name)}s"
+        raise UserError(f"batch={count}: {dataset.name} has {available:,} {what}")
     chosen = stream(seed, "inputs").permutation(available)[:count]
     return dataset.train.pixels(chosen), dataset.train.labels[chosen]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from lipexp.figures.figure import Check, Context, PaperFigure, Setting, Tables
-from lipexp.figures.forward_histograms import kurtosis, panels, with_scale
 from lipexp.figures.forward_variance_bias import SETTINGS
+from lipexp.figures.histograms import kurtosis, panels, with_scale
 
 SOURCE = "forward_variance_bias"
 
@@ -14,7 +14,7 @@ SOURCE = "forward_variance_bias"
 def measure(setting: Setting, context: Context) -> Tables:
     """``histograms``: that of the figure of variances, and the scale of each layer."""
     tables = context.tables(SOURCE)
-    return {"histograms": with_scale(tables["histograms"], tables["variance"])}
+    return {"histograms": with_scale(tables["histograms"], tables["variance"], "layer")}
 
 
 def draw(tables: Tables, setting: Setting) -> Figure:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from lipexp.figures.figure import Check, Context, PaperFigure, Setting, Tables
-from lipexp.figures.forward_histograms import kurtosis, panels
 from lipexp.figures.gradient_variance import SETTINGS
+from lipexp.figures.histograms import kurtosis_checks, panels, with_scale
 
 SOURCE = "gradient_variance"
 
@@ -16,9 +16,7 @@ def measure(setting: Setting, context: Context) -> Tables:
     tables = context.tables(SOURCE)
     table = tables["variance"]
     table = table[(table["matrices"] == "shared") & (table["cotangent"] == "ones")]
-    scale = table.groupby("label")["log10_second_moment"].mean() / 2
-    histograms = tables["histograms"]
-    return {"histograms": histograms.assign(log10_rms=histograms["layer"].map(scale))}
+    return {"histograms": with_scale(tables["histograms"], table, "label")}
 
 
 def draw(tables: Tables, setting: Setting) -> Figure:
@@ -33,15 +31,7 @@ def draw(tables: Tables, setting: Setting) -> Figure:
 
 
 def checks(tables: Tables, setting: Setting) -> list[Check]:
-    n = f"{setting['networks']} networks, {setting['inputs']} inputs each"
-    return [
-        Check(
-            f"kurtosis of dL/dx_{label}, width {setting['width']} (3: normal)",
-            ours=kurtosis(tables["histograms"], label),
-            n=n,
-        )
-        for label in (2, setting["depth"])
-    ]
+    return kurtosis_checks(tables["histograms"], setting, "dL/dx", (2, setting["depth"]))
 
 
 FIGURE = PaperFigure(SETTINGS, measure, draw, checks)

@@ -167,7 +167,7 @@ def checks(tables: Tables, setting: Setting) -> list[Check]:
             )
     ours = ratios(table, setting, 2)
     found.append(
-        _quotient(
+        quotient_check(
             "zero bias, l = 2: shared matrices by fresh, ones",
             ours["shared", "ones"],
             ours["fresh", "ones"],
@@ -177,7 +177,7 @@ def checks(tables: Tables, setting: Setting) -> list[Check]:
         )
     )
     found.append(
-        _quotient(
+        quotient_check(
             "zero bias, l = 2: cotangent of ones by Gaussian, fresh matrices",
             ours["fresh", "ones"],
             ours["fresh", "gaussian"],
@@ -196,7 +196,16 @@ def _medians(table: pd.DataFrame) -> float:
     return 10 ** (middle["shared"] - middle["fresh"])
 
 
-def _quotient(what, above, below, n, *, erratum, note) -> Check:
+def quotient_check(
+    what: str,
+    above: tuple[float, float],
+    below: tuple[float, float],
+    n: str,
+    *,
+    erratum: int,
+    note: str = "",
+) -> Check:
+    """above / below, each with its standard error; shown to be an erratum where it is above 1."""
     value = above[0] / below[0]
     error = value * math.hypot(above[1] / above[0], below[1] / below[0])
     return Check(

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from lipexp.figures.figure import Check, Context, PaperFigure, Setting, Tables
 from lipexp.figures.gradient_variance import SETTINGS as OF_ZERO_BIAS
-from lipexp.figures.gradient_variance import picture, printed_checks, ratios
+from lipexp.figures.gradient_variance import picture, printed_checks, quotient_check, ratios
 from lipexp.figures.gradients import descended
 
 SETTINGS = {size: {**setting, "bias": "normal"} for size, setting in OF_ZERO_BIAS.items()}
@@ -42,11 +42,8 @@ def checks(tables: Tables, setting: Setting) -> list[Check]:
         check = Check(what + f"width {width}", law, mean, error, n, approximate=0.02)
         found.append(check)
     shared, fresh = (ratios(table, setting, 2)[case, "ones"] for case in ("shared", "fresh"))
-    quotient = shared[0] / fresh[0]
-    error = quotient * ((shared[1] / shared[0]) ** 2 + (fresh[1] / fresh[0]) ** 2) ** 0.5
     what = "bias N(0, 1), l = 2: shared matrices by fresh, ones"
-    shows = quotient - 3 * error > 1
-    found.append(Check(what, ours=quotient, error=error, n=n, erratum=4, shows=shows))
+    found.append(quotient_check(what, shared, fresh, n, erratum=4))
     return found
 
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from lipexp.figures import page
 from lipexp.figures.figure import Check, Context, PaperFigure, Setting, Tables
-from lipexp.figures.gradient_variance import PAPER_WIDTH, SETTINGS, ratios
+from lipexp.figures.gradient_variance import PAPER_WIDTH, SETTINGS, quotient_check, ratios
 from lipexp.figures.gradients import rate
 from lipexp.plots import style
 
@@ -68,20 +68,16 @@ def checks(tables: Tables, setting: Setting) -> list[Check]:
         zero, biased = (
             ratios(table[table["bias"] == bias], setting, 2)[matrices, "ones"] for bias in SOURCES
         )
-        quotient = zero[0] / biased[0]
-        error = quotient * math.hypot(zero[1] / zero[0], biased[1] / biased[0])
+        what = f"variance of dL/dx_2, zero bias by bias N(0, 1), {matrices} matrices, ones, "
+        note = "zero bias is the upper curve; print calls the upper one the biased"
         found.append(
-            Check(
-                f"variance of dL/dx_2, zero bias by bias N(0, 1), {matrices} matrices, ones, "
-                f"width {setting['width']}",
-                ours=quotient,
-                error=error,
-                n=n,
+            quotient_check(
+                what + f"width {setting['width']}",
+                zero,
+                biased,
+                n,
                 erratum=3,
-                shows=quotient - 3 * error > 1,
-                note="zero bias is the upper curve; print calls the upper one the biased"
-                if quotient > 1
-                else "",
+                note=note if zero[0] > biased[0] else "",
             )
         )
     return found

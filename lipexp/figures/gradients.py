@@ -30,6 +30,7 @@ def descended(setting: Setting, context: Context) -> Tables:
     """
     import torch
 
+    from lipexp.activations import ACTIVATIONS
     from lipexp.probing.cotangent import Cotangent
     from lipexp.probing.scale import rms
     from lipexp.probing.signal import Plain
@@ -37,7 +38,7 @@ def descended(setting: Setting, context: Context) -> Tables:
     from lipexp.runs.device import choose_device
 
     device, dtype = choose_device("auto"), getattr(torch, setting["dtype"])
-    depth, relu = setting["depth"], _relu()
+    depth, relu = setting["depth"], ACTIVATIONS["relu"]()
     shape = (1, setting["inputs"], setting["width"])
     rows, counts = [], dict.fromkeys(setting["histograms"], 0)
     cases = [(network, matrices) for network in range(setting["networks"]) for matrices in MATRICES]
@@ -92,12 +93,6 @@ def _entering(cotangent: str, setting: Setting, network: int):
     if cotangent == "ones":
         return torch.ones(shape, dtype=torch.float64)
     return torch.from_numpy(stream(setting["seed"], "cotangent", network).standard_normal(shape))
-
-
-def _relu():
-    from lipexp.activations import ACTIVATIONS
-
-    return ACTIVATIONS["relu"]()
 
 
 def rate(width: int) -> float:

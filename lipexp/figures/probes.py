@@ -21,41 +21,18 @@ KEPT = (
 )
 
 
-def probed(
-    *,
-    model: str = "aol",
-    width: int,
-    depth: int,
-    networks: int,
-    inputs: int,
-    seed: int,
-    activation: str = "relu",
-    init: str = "normal",
-    bias: str = "zero",
-    **layer_keys,
-) -> pd.DataFrame:
-    """A row per (network, layer 0 .. depth) of a square network, float64: the columns KEPT.
+def probed(*, inputs: int, seed: int, **network) -> pd.DataFrame:
+    """A row per (network, layer 0 .. depth) of square networks, float64: the columns KEPT.
 
     Inputs are N(0, 1), the same for all networks; the cotangent at the last z is Gaussian.
-    ``layer_keys`` go to the layer's constructor.
+    ``network``: the keywords of `square_networks`.
     """
-    made = square_networks(
-        model=model,
-        width=width,
-        depth=depth,
-        networks=networks,
-        seed=seed,
-        activation=activation,
-        init=init,
-        bias=bias,
-        **layer_keys,
-    )
-    return probe_of(made, inputs=inputs, seed=seed)
+    return probe_of(square_networks(seed=seed, **network), inputs=inputs, seed=seed)
 
 
 def square_networks(
     *,
-    model: str,
+    model: str = "aol",
     width: int,
     depth: int,
     networks: int,
@@ -65,7 +42,10 @@ def square_networks(
     bias: str = "zero",
     **layer_keys,
 ) -> list[Network]:
-    """Networks without a head whose layers all have one width, float64, on the device."""
+    """Networks without a head whose layers all have one width, float64, on the device.
+
+    ``layer_keys`` go to the layer's constructor.
+    """
     from lipexp.networks.blueprint import Blueprint
     from lipexp.networks.mlp import mlp
     from lipexp.runs.device import choose_device

@@ -24,13 +24,14 @@ def climbed(setting: Setting, context: Context) -> Tables:
     """
     import torch
 
+    from lipexp.activations import ACTIVATIONS
     from lipexp.networks.blueprint import Filler
     from lipexp.probing.signal import Plain, log10_second_moment, mean_over_rms
     from lipexp.probing.steps import make_step
     from lipexp.runs.device import choose_device
 
     device, dtype = choose_device("auto"), getattr(torch, setting["dtype"])
-    depth, networks = setting["depth"], setting["networks"]
+    depth, networks, relu = setting["depth"], setting["networks"], ACTIVATIONS["relu"]()
     rows, counts = [], dict.fromkeys(setting["histograms"], 0)
     plan = blueprint(setting)
     for network in range(networks):
@@ -43,7 +44,7 @@ def climbed(setting: Setting, context: Context) -> Tables:
             if layer:
                 module = filled_layer(plan, filler, layer, dtype).to(device)
                 if layer > 1:
-                    signal = signal.activated(_relu())
+                    signal = signal.activated(relu)
                 signal = make_step([module], gradients=False).up(signal)[0].measured()
                 context.tick(network * depth + layer, networks * depth)
             moment, mean = log10_second_moment(signal)[0], mean_over_rms(signal)[0]
@@ -78,9 +79,3 @@ def filled_layer(plan, filler, number: int, dtype):
 
     layer = LAYERS[plan.model](plan.width, plan.width, bias=True, init=None, dtype=dtype)
     return filler.fill(layer, "layer", number)
-
-
-def _relu():
-    from lipexp.activations import ACTIVATIONS
-
-    return ACTIVATIONS["relu"]()

@@ -68,17 +68,9 @@ def measure(setting: Setting, context: Context) -> Tables:
     for name, width, layers in context.ticking(cases):
         model, init, activation, keys = CASES[name]
         depth = HEAD + layers // setting["networks"]
-        table = probed(
-            model=model,
-            init=init,
-            activation=activation,
-            width=width,
-            depth=depth,
-            networks=setting["networks"],
-            inputs=setting["inputs"],
-            seed=setting["seed"],
-            **keys,
-        )
+        kind = {"model": model, "init": init, "activation": activation, **keys}
+        common = {key: setting[key] for key in ("networks", "inputs", "seed")}
+        table = probed(width=width, depth=depth, **kind, **common)
         rates = pd.DataFrame(
             {
                 "forward": slopes(table, "log10_second_moment", HEAD, depth),

@@ -11,11 +11,10 @@ where that pays.
 from __future__ import annotations
 
 import math
-from itertools import pairwise
+from itertools import pairwise, product
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 BLOCK_MINIMUM = 512
@@ -51,90 +50,154 @@ def weighted_sums(overlap: Tensor, log_q: Tensor | None) -> Tensor:
 
 
 class GramSums(torch.autograd.Function):
-    """``gram_sums`` without q, by blocks of the upper triangle of G = V^T V.
+    """(``gram_sums`` without q, signs), by blocks of the upper triangle of G = V^T V.
 
     With S = sign(G) and u = dL/dr:  dL/dV = V (S o (u 1^T + 1 u^T)), because
     dr_j = sum_i S_ij dG_ij, dG = dV^T V + V^T dV and S is symmetric.  The factor is symmetric too,
-    so it is applied block by block and never stored whole.  First derivatives only.
+    so it is applied block by block and never stored whole.  See Note [torch.func].
     """
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx, v: Tensor) -> Tensor:
+    def forward(v: Tensor) -> tuple[Tensor, ...]:
         n = v.shape[1]
-        edges = [round(n * k / BLOCKS) for k in range(BLOCKS + 1)]
         r = v.new_zeros(n)
-        blocks = []
-        for start, stop in pairwise(edges):
+        signs = []
+        for start, stop in _blocks(n):
             block = v[:, start:stop].mT @ v[:, start:]
             size = block.abs()
             r[start:stop] += size.sum(1)
             r[stop:] += size[:, stop - start :].sum(0)
-            blocks.append(block.sign_())
-        ctx.save_for_backward(v, *blocks)
-        ctx.edges = edges
-        return r
+            signs.append(block.sign_())
+        return r, *signs
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx, u: Tensor) -> Tensor:
-        v, *blocks = ctx.saved_tensors
+    def setup_context(ctx, inputs, output) -> None:
+        _keep(ctx, *inputs, *output[1:])
+
+    @staticmethod
+    def backward(ctx, u: Tensor | None, *_) -> Tensor | None:
+        if u is None:
+            return None
+        v, *signs = ctx.saved_tensors
+        if torch.is_grad_enabled():  # recorded, as torch.func does always; vmap knows no addmm_
+            return v @ ((v.mT @ v).sign() * (u[:, None] + u))
         gradient = torch.empty_like(v)
-        for (start, stop), block in zip(pairwise(ctx.edges), blocks, strict=True):
-            factor = block * (u[start:stop, None] + u[None, start:])
+        for (start, stop), sign in zip(_blocks(v.shape[1]), signs, strict=True):
+            factor = sign * (u[start:stop, None] + u[None, start:])
             right = factor[:, stop - start :]
             # The first block row reaches every column: beta = 0 spares filling with zeros.
             gradient[:, start:].addmm_(v[:, start:stop], factor, beta=min(start, 1))
             gradient[:, start:stop].addmm_(v[:, stop:], right.mT)
         return gradient
 
+    @staticmethod
+    def jvp(ctx, change: Tensor) -> tuple[Tensor | None, ...]:
+        v, *signs = ctx.saved_tensors
+        half = change.mT @ v
+        return ((v.mT @ v).sign() * (half + half.mT)).sum(0), *[None] * len(signs)
+
+
+def _blocks(n: int) -> list[tuple[int, int]]:
+    """First row of each, and the row behind its last."""
+    return list(pairwise(round(n * k / BLOCKS) for k in range(BLOCKS + 1)))
+
+
+def _keep(ctx, v: Tensor, *constants: Tensor) -> None:
+    """Saves the input, and outputs of no use but to know signs.
+
+    Note [torch.func]: forward and setup_context apart, a jvp, and operations that vmap knows.  All
+    that a derivative is made of is the input or a sign, whose own derivative is 0, so that second
+    derivatives are right as well.
+    """
+    ctx.mark_non_differentiable(*constants)
+    ctx.set_materialize_grads(False)  # no zeros of their size for the constants
+    ctx.save_for_backward(v, *constants)
+    ctx.save_for_forward(v, *constants)
+
 
 class KernelOverlaps(torch.autograd.Function):
-    """``overlaps`` of a kernel, by the products of its taps.
+    """(``overlaps`` of a kernel, cross-correlations), by the products of its taps.
 
     Let V_p be the (m, n) matrix of tap p = (a, b).  The cross-correlation at displacement d is
     G_d = sum_p V_p^T V_(p+d), and G_(-d) = G_d^T, so taps q >= p (row by row) give half of the
     displacements, and those the rest.  With S_d = sign(G_d) and U = dL/dO, dL/dV_p is
     sum_q V_q (S_(q-p) o (U + U^T))^T: one product of (m, k^2 n) with a (k^2 n, k^2 n) factor.
-    First derivatives only.
+    See Note [torch.func].
     """
 
-    @staticmethod
-    def forward(ctx, v: Tensor) -> Tensor:
-        m, n, side, _ = v.shape
-        taps = v.permute(0, 2, 3, 1).reshape(m, side * side * n)  # tap by tap, channels inside
-        half: dict[tuple[int, int], Tensor] = {}
-        for p in range(side * side):
-            start = p * n
-            product = taps[:, start : start + n].mT @ taps[:, start:]
-            for q in range(p, side * side):
-                lag = (q // side - p // side, q % side - p % side)
-                block = product[:, (q - p) * n : (q - p + 1) * n]
-                half[lag] = half[lag] + block if lag in half else block
-        result = half[0, 0].abs()
-        if len(half) > 1:
-            rest = torch.stack([g for lag, g in half.items() if lag != (0, 0)]).abs().sum(0)
-            result = result + rest + rest.mT
-        ctx.save_for_backward(taps, *half.values())
-        ctx.lags, ctx.side = list(half), side
-        return result
+    generate_vmap_rule = True
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx, u: Tensor) -> Tensor:
-        taps, *grams = ctx.saved_tensors
-        side, n = ctx.side, u.shape[0]
-        both = u + u.mT
+    def forward(v: Tensor) -> tuple[Tensor, Tensor]:
+        taps = _taps(v)
+        correlations = _correlations(taps, taps, v.shape[2])
+        return _over_displacements(correlations.abs()), correlations
+
+    @staticmethod
+    def setup_context(ctx, inputs, output) -> None:
+        _keep(ctx, *inputs, output[1])
+
+    @staticmethod
+    def backward(ctx, u: Tensor | None, _) -> Tensor | None:
+        if u is None:
+            return None
+        v, correlations = ctx.saved_tensors
+        side, n = v.shape[2], u.shape[0]
         signed = {}
-        for (a, b), gram in zip(ctx.lags, grams, strict=True):
-            signed[a, b] = gram.sign() * both
-            signed[-a, -b] = signed[a, b].mT
-        factor = taps.new_empty(side * side * n, side * side * n)
-        for p in range(side * side):
-            for q in range(side * side):
-                lag = (q // side - p // side, q % side - p % side)
-                factor[p * n : (p + 1) * n, q * n : (q + 1) * n] = signed[lag]
-        gradient = taps @ factor
+        both = correlations.sign() * (u + u.mT)
+        for (a, b), factor in zip(_half_of_displacements(side), both, strict=True):
+            signed[a, b], signed[-a, -b] = factor, factor.mT
+        signed[0, 0] = both[0]
+        places = _places(side)
+        rows = [torch.cat([signed[_apart(p, q)] for q in places], 1) for p in places]
+        gradient = _taps(v) @ torch.cat(rows)
         return gradient.reshape(-1, side, side, n).permute(0, 3, 1, 2)
+
+    @staticmethod
+    def jvp(ctx, change: Tensor) -> tuple[Tensor, None]:
+        v, correlations = ctx.saved_tensors
+        taps, change, side = _taps(v), _taps(change), v.shape[2]
+        moved = _correlations(change, taps, side) + _correlations(taps, change, side)
+        return _over_displacements(correlations.sign() * moved), None
+
+
+def _taps(v: Tensor) -> Tensor:
+    """(m, k^2 n), tap by tap, channels inside."""
+    return v.permute(0, 2, 3, 1).flatten(1)
+
+
+def _places(side: int) -> list[tuple[int, int]]:
+    return list(product(range(side), repeat=2))
+
+
+def _apart(p: tuple[int, int], q: tuple[int, int]) -> tuple[int, int]:
+    return q[0] - p[0], q[1] - p[1]
+
+
+def _half_of_displacements(side: int) -> list[tuple[int, int]]:
+    """(0, 0) and one of each other pair d, -d, in the order of `_correlations`."""
+    places = _places(side)
+    return list(dict.fromkeys(_apart(p, q) for i, p in enumerate(places) for q in places[i:]))
+
+
+def _correlations(left: Tensor, right: Tensor, side: int) -> Tensor:
+    """sum_p L_p^T R_(p+d) for half of the displacements d, shape (displacements, n, n)."""
+    n, places = left.shape[1] // side**2, _places(side)
+    found: dict[tuple[int, int], Tensor] = {}
+    for i, p in enumerate(places):
+        row = left[:, i * n : (i + 1) * n].mT @ right[:, i * n :]
+        for block, q in zip(row.split(n, 1), places[i:], strict=True):
+            lag = _apart(p, q)
+            found[lag] = found[lag] + block if lag in found else block
+    return torch.stack(list(found.values()))
+
+
+def _over_displacements(half: Tensor) -> Tensor:
+    """The sum over all displacements, of those of `_correlations`; that at -d is transposed."""
+    rest = half[1:].sum(0)
+    return half[0] + rest + rest.mT
 
 
 def rescaling_sums(v: Tensor, log_q: Tensor | None = None) -> Tensor:
@@ -142,9 +205,9 @@ def rescaling_sums(v: Tensor, log_q: Tensor | None = None) -> Tensor:
     if v.dim() == 4 and v.shape[2] == 1:
         v = v[:, :, 0, 0]
     if v.dim() == 4:
-        return weighted_sums(KernelOverlaps.apply(v), log_q)
+        return weighted_sums(KernelOverlaps.apply(v)[0], log_q)
     if log_q is None and v.shape[1] >= BLOCK_MINIMUM:
-        return GramSums.apply(v)
+        return GramSums.apply(v)[0]
     return gram_sums(v, log_q)
 
 
@@ -157,22 +220,30 @@ class _InversePower(torch.autograd.Function):
     0 * inf = NaN where a mask follows.  It is 0 where the result is 0 or was cut.
     """
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx, sums: Tensor, power: float, largest: float) -> Tensor:
+    def forward(sums: Tensor, power: float, largest: float) -> Tensor:
         positive = (sums > 0) & (sums < math.inf)
         safe = torch.where(positive, sums, 1.0)
         result = safe.rsqrt() if power == -0.5 else safe.reciprocal()
-        free = positive & (result <= largest)
-        result = torch.where(positive, result.clamp(max=largest), 0.0)
-        ctx.save_for_backward(safe, result, free)
-        ctx.power = power
-        return result
+        return torch.where(positive, result.clamp(max=largest), 0.0)
 
     @staticmethod
-    @once_differentiable
+    def setup_context(ctx, inputs, output) -> None:
+        sums, ctx.power, ctx.largest = inputs
+        ctx.save_for_backward(sums, output)
+        ctx.save_for_forward(sums, output)
+
+    @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:
-        safe, result, free = ctx.saved_tensors
-        return torch.where(free, (gradient * result * ctx.power) / safe, 0.0), None, None
+        return _InversePower.jvp(ctx, gradient, None, None), None, None
+
+    @staticmethod
+    def jvp(ctx, change: Tensor, *_) -> Tensor:
+        sums, result = ctx.saved_tensors
+        free = (result > 0) & (result < ctx.largest)
+        return torch.where(free, (change * result * ctx.power) / torch.where(free, sums, 1.0), 0.0)
 
 
 def inverse_root(sums: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lipexp.errors import UserError
@@ -35,8 +35,12 @@ class _SLL(LipschitzResidual):
         return scale, rows, inverse(rescaling_sums(rows.transpose(0, 1), log_q))
 
     def _weighs(self) -> bool:
-        """Whether q can matter: it trains, or it is not constant."""
-        return self.training or bool((self.log_q != self.log_q[0]).any())
+        """Whether q can matter: a derivative may be by it, or it is not constant."""
+        put_in = not isinstance(self.log_q, nn.Parameter)  # as torch.func.functional_call does
+        recorded = self.log_q.requires_grad and torch.is_grad_enabled()
+        if self.training or put_in or recorded:
+            return True
+        return bool((self.log_q != self.log_q[0]).any())
 
     def branch(self) -> Branch:
         scale, rows, t = self._scaled()

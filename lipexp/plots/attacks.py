@@ -15,6 +15,7 @@ from lipexp.plots.certificates import (
     EPS_MARKERS,
     axis_end,
     correct,
+    counted,
     draw_steps,
     positive_radii,
     share_beyond,
@@ -32,12 +33,14 @@ def attacked_accuracy(
     title: str,
     inputs: str,
     note: str = "",
+    word: str = "image",
 ) -> Figure:
     """Shares of the attacked images, in per cent, certified and standing under attack, against eps.
 
     ``certificates`` has the columns of certificates.csv with attack_distance and, for each of
     ``eps``, broken_<eps>; images that were not attacked are left out, from the certified curve too.
-    What is true lies between the curves.  ``inputs``: what the norm is taken over.
+    What is true lies between the curves.  ``inputs``: what the norm is taken over; ``word``:
+    what one of them is called.
     """
     eps = sorted(eps, key=rationals.value)
     tried = certificates[certificates["attack_distance"].notna()]
@@ -45,7 +48,7 @@ def attacked_accuracy(
     end = axis_end(radii, eps)
     decimals = 1 if images <= 1000 else 2  # tells single images apart
     figure, axes = style.figure(title)
-    label = f"certified, {images:,} image" + "s" * (images != 1)
+    label = counted("certified", images, word)
     draw_steps(axes, radii, images, end, color=style.BLUE, lw=1.4, label=label)
     _draw_attacked(axes, tried, max(map(rationals.limit, eps)))
     clean = 100 * correct(tried).mean() if images else 0.0

@@ -28,13 +28,15 @@ def certified_accuracy(
     title: str,
     inputs: str,
     note: str = "",
+    word: str = "image",
 ) -> Figure:
     """Share of all images, in per cent, that are correct with radius > eps, against eps (l2).
 
     ``certificates`` has the columns of certificates.csv, one row per image.  The curve is exact: it
     steps at every radius.  Each of ``eps``, texts such as "36/255", is marked, compared as the
     exact rational that it is; the clean accuracy stands at 0.  The curve of ``radius_tight`` is
-    drawn thin where it can be told from the other.  ``inputs``: what the norm is taken over.
+    drawn thin where it can be told from the other.  ``inputs``: what the norm is taken over;
+    ``word``: what one of them is called.
     """
     radii, images = positive_radii(certificates, "radius"), len(certificates)
     tight = radii
@@ -49,7 +51,7 @@ def certified_accuracy(
     decimals = 1 if images <= 1000 else 2  # tells single images apart
 
     figure, axes = style.figure(title)
-    label = f"certified, {images:,} image" + "s" * (images != 1)
+    label = counted("certified", images, word)
     draw_steps(axes, radii, images, end, color=style.BLUE, lw=1.4, label=label)
     if tighter:
         label = "bounds not clamped at 1"
@@ -78,6 +80,7 @@ def radius_histogram(
     title: str,
     inputs: str,
     note: str = "",
+    word: str = "image",
 ) -> Figure:
     """Certified radii (l2) of the correctly classified images; each of ``eps`` is a line.
 
@@ -90,14 +93,14 @@ def radius_histogram(
     eps = sorted(eps, key=rationals.value)
     end = axis_end(drawn, eps)
     figure, axes = style.figure(title)
-    label = f"correct, {drawn.size:,} image" + "s" * (drawn.size != 1)
+    label = counted("correct", drawn.size, word)
     edges = _bins(drawn, end)
     counts, _ = np.histogram(drawn, edges)
     axes.stairs(counts, edges, fill=True, color=style.SKY, lw=0, label=label)
     for position, name in enumerate(eps):
         look = {"color": style.eps_colour(position), "ls": _DASHES[position % len(_DASHES)]}
         axes.axvline(rationals.limit(name), lw=1.2, label=style.eps_label(name), **look)
-    axes.set(xlim=(0, end), ylim=(0, 1.08 * max(counts.max(initial=0), 1)), ylabel="images")
+    axes.set(xlim=(0, end), ylim=(0, 1.08 * max(counts.max(initial=0), 1)), ylabel=f"{word}s")
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.set_xlabel(f"certified radius, ℓ₂ over {inputs}")
     left_out = {
@@ -123,6 +126,11 @@ def positive_radii(certificates: pd.DataFrame, column: str) -> np.ndarray:
     """The positive radii of the correctly classified images, ascending."""
     radii = certificates[column].to_numpy(dtype=float)[correct(certificates)]
     return np.sort(radii[radii > 0])
+
+
+def counted(what: str, count: int, word: str) -> str:
+    """A legend's "what, so many images"."""
+    return f"{what}, {count:,} {word}" + "s" * (count != 1)
 
 
 def share_beyond(radii: np.ndarray, limits: np.ndarray, images: int) -> np.ndarray:

@@ -16,7 +16,7 @@ LOSS, ACCURACY, RATE, MOMENT = 0.9, 1.7, 0.32, 1.4  # inches, the heights of pan
 MARKED_POINTS = 12  # up to so many points of a line have a marker
 LOGARITHMIC = 10  # ratio of the largest to the smallest loss from which its axis is logarithmic
 LEAST_SPAN = 1.0  # per cent; what differs by a tenth of it is noise
-LISTED_EPOCHS = 6  # up to so many probed epochs are all in the legend
+ALL_EPOCHS, SOME_EPOCHS = 9, 6  # so many probed epochs are all in the legend, of more so many
 PLAIN = FuncFormatter(lambda value, _: f"{value:g}")  # no power of ten apart from its number
 LIGHTEST = 0.35  # of the colour map's [0, 1], the first epoch's
 
@@ -83,7 +83,8 @@ def layers_over_training(layers: pd.DataFrame, title: str, note: str = "") -> Fi
     epochs = sorted(layers["epoch"].unique())
     shades = np.linspace(LIGHTEST, 1, len(epochs)) if len(epochs) > 1 else [1.0]
     colours = matplotlib.colormaps["Blues"](shades)
-    listed = set(np.linspace(0, len(epochs) - 1, LISTED_EPOCHS).round().astype(int))
+    named = len(epochs) if len(epochs) <= ALL_EPOCHS else SOME_EPOCHS
+    listed = set(np.linspace(0, len(epochs) - 1, named).round().astype(int))
     columns = ("log10_second_moment", "log10_gradient_second_moment")
     dead = False
     for axes, column in zip(both, columns, strict=True):

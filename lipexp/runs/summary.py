@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lipexp.data import DATASETS
+from lipexp.data import input_word
 
 
 def read_summary(folder: Path) -> dict[str, Any] | None:
@@ -43,6 +43,4 @@ def data_name(summary: Mapping[str, Any]) -> str:
 
 def measured_over(dataset: str) -> str:
     """What the norm of an input is taken over: images are pixels, other sets are tables."""
-    shape = DATASETS.fact(dataset, "shape")
-    image = shape is not None and len(shape) == 3
-    return "pixels in [0, 1]" if image else "standardised features"
+    return "pixels in [0, 1]" if input_word(dataset) == "image" else "standardised features"

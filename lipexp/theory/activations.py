@@ -74,3 +74,13 @@ def activation_law(name: str, slope: float = LEAKY_SLOPE) -> ActivationLaw | Non
         "tanh": ActivationLaw(1.0, residual=True, small_signals=True),
     }
     return laws.get(name)
+
+
+def residual_activation_law(name: str, slope: float = LEAKY_SLOPE) -> ActivationLaw:
+    """`activation_law` of one inside a residual SLL block; ValueError where it has no place."""
+    law = activation_law(name, slope)
+    if law is None or not law.residual:
+        raise ValueError(
+            f"activation must be elementwise with slopes in [0, 1]. Got {name!r} instead."
+        )
+    return law

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from lipexp.theory.activations import LEAKY_SLOPE, activation_law
+from lipexp.theory.activations import LEAKY_SLOPE, residual_activation_law
 from lipexp.theory.gaussian import check_sizes, gaussian_weight_variance
 from lipexp.theory.overlaps import mean_absolute_overlap, mean_norm
 
@@ -95,11 +95,7 @@ def mean_field_residual_gain(
     32 x 32, 12 % off at 8 x 8.  Raises ValueError for an activation that has no place inside.
     """
     check_sizes(features=features, hidden=hidden)
-    phi = activation_law(activation, slope)
-    if phi is None or not phi.residual:
-        raise ValueError(
-            f"activation must be elementwise with slopes in [0, 1]. Got {activation!r} instead."
-        )
+    phi = residual_activation_law(activation, slope)
     n, h = features, hidden
     total = n + (h - 1) * mean_absolute_overlap(2, n)
     off = 4 * phi.overlap * h * gaussian_weight_variance(fan_in=h, fan_out=n)

@@ -7,7 +7,12 @@ from functools import lru_cache
 
 import numpy as np
 
-from lipexp.theory.activations import LEAKY_SLOPE, ActivationLaw, activation_law
+from lipexp.theory.activations import (
+    LEAKY_SLOPE,
+    ActivationLaw,
+    activation_law,
+    residual_activation_law,
+)
 from lipexp.theory.gaussian import (
     check_sizes,
     chi_nodes,
@@ -72,11 +77,7 @@ def residual_gain(
     Source: the block of arXiv 2303.03169; derivation in NOTES.md.
     """
     check_sizes(features=features, hidden=hidden)
-    phi = activation_law(activation, slope)
-    if phi is None or not phi.residual:
-        raise ValueError(
-            f"activation must be elementwise with slopes in [0, 1]. Got {activation!r} instead."
-        )
+    phi = residual_activation_law(activation, slope)
     n, h = features, hidden
     off = 4 * phi.overlap * h * gaussian_weight_variance(fan_in=h, fan_out=n)
     back = 4 * phi.second_moment * h / n * _diagonal_share(n, h)

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from lipexp.theory.activations import LEAKY_SLOPE, ActivationLaw, activation_law
+from lipexp.theory.activations import LEAKY_SLOPE, ActivationLaw, residual_activation_law
 from lipexp.theory.convolution import rescaled_shares, shared_windows
 from lipexp.theory.gaussian import check_sizes
 from lipexp.theory.residual import SMALLEST_FEATURES, isometric_steps
@@ -80,11 +80,7 @@ def residual_convolution_gain(
     Source: the block of arXiv 2303.03169; derivation in NOTES.md.
     """
     check_sizes(channels=channels, hidden=hidden, kernel_size=kernel_size)
-    phi = activation_law(activation, slope)
-    if phi is None or not phi.residual:
-        raise ValueError(
-            f"activation must be elementwise with slopes in [0, 1]. Got {activation!r} instead."
-        )
+    phi = residual_activation_law(activation, slope)
     return _interior_gain(phi, channels=channels, hidden=hidden, kernel_size=kernel_size)
 
 

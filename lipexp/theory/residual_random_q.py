@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from lipexp.theory.activations import LEAKY_SLOPE, activation_law
+from lipexp.theory.activations import LEAKY_SLOPE, residual_activation_law
 from lipexp.theory.gaussian import check_sizes, random_q_overlap_nodes, random_q_shares
 from lipexp.theory.residual_nodes import few_chi_nodes, squared_overlap_nodes
 
@@ -63,11 +63,7 @@ def random_q_residual_gain(
     check_sizes(features=features, hidden=hidden)
     if not 0 < sigma < math.inf:
         raise ValueError(f"sigma must be a positive float. Got {sigma} instead.")
-    phi = activation_law(activation, slope)
-    if phi is None or not phi.residual:
-        raise ValueError(
-            f"activation must be elementwise with slopes in [0, 1]. Got {activation!r} instead."
-        )
+    phi = residual_activation_law(activation, slope)
     n, h = features, hidden
     first, second, _ = random_q_shares(fan_in=h, fan_out=n, sigma=sigma)
     across = 4 * phi.overlap**2 * h * (h - 1) / n**2 * _pair_share(n, h, sigma)

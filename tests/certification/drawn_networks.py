@@ -11,6 +11,7 @@ from torch import nn
 from lipexp.activations import ACTIVATIONS
 from lipexp.layers import CONVOLUTIONS, LAYERS, Centre, FirstFeatures, Flatten, SumPool
 from lipexp.layers.linear import PlainLinear
+from lipexp.lipschitz import ExactMap
 from tests.strategies import CHOICES, make_layer
 
 Draw = Callable[[tuple[int, ...]], np.ndarray]  # numbers of a shape
@@ -25,6 +26,17 @@ def linear(matrix, bias=None) -> PlainLinear:
     bias = None if bias is None else torch.as_tensor(bias, dtype=torch.float64).numpy()
     layer.fill(matrix.numpy(), bias)
     return layer
+
+
+class Formula(ExactMap):
+    """Any map, for what no layer computes."""
+
+    def __init__(self, formula):
+        super().__init__()
+        self.formula = formula
+
+    def forward(self, x):
+        return self.formula(x)
 
 
 def some(generator: np.random.Generator, things: Sequence):

@@ -16,9 +16,8 @@ from lipexp.certification.attack import _Open, attack
 from lipexp.certification.ball import Balls
 from lipexp.certification.chain import Step, steps_of
 from lipexp.layers import FirstFeatures, Flatten
-from lipexp.lipschitz import ExactMap
 from tests.certification import test_isometric_networks as isometric
-from tests.certification.drawn_networks import linear
+from tests.certification.drawn_networks import Formula, linear
 from tests.strategies import (
     CHOICES,
     CONVOLUTION_CHOICES,
@@ -26,17 +25,6 @@ from tests.strategies import (
     make_convolution,
     make_layer,
 )
-
-
-class Formula(ExactMap):
-    """Any map, for what no layer computes."""
-
-    def __init__(self, formula):
-        super().__init__()
-        self.formula = formula
-
-    def forward(self, x):
-        return self.formula(x)
 
 
 def steps_by(formula) -> list[Step]:

@@ -16,9 +16,8 @@ from lipexp.certification import lipschitz_bound
 from lipexp.certification.chain import Step, steps_of
 from lipexp.certification.gradients import Chain
 from lipexp.certification.lower_bounds import lipschitz_lower_bound
-from lipexp.lipschitz import ExactMap
 from tests.certification import test_isometric_networks as isometric
-from tests.certification.drawn_networks import drawn_convnet, drawn_mlp, linear
+from tests.certification.drawn_networks import Formula, drawn_convnet, drawn_mlp, linear
 from tests.certification.test_network_constants import N1, N2, N4, network
 from tests.exact import exact_norm, jacobians, norms
 from tests.strategies import seeds
@@ -111,15 +110,6 @@ def test_what_large_biases_round_away_is_no_lower_bound(power):
     found = lipschitz_lower_bound(steps_of(net), some_inputs(200, 4).abs())
     assert float(found.max()) <= 1.0
     assert (float(found.max()) > 0.99) == (power == 24)
-
-
-class Formula(ExactMap):
-    def __init__(self, formula):
-        super().__init__()
-        self.formula = formula
-
-    def forward(self, x):
-        return self.formula(x)
 
 
 @pytest.mark.parametrize(

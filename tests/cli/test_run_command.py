@@ -287,14 +287,14 @@ def test_a_run_that_breaks_prints_one_line_with_the_path_of_its_log(capsys, here
     assert str(Path("outputs/runs/probe") / the_folder(here).name / "log.txt") in err
 
 
+def through_head(words: str) -> subprocess.CompletedProcess:
+    """The command, its output closed behind one line."""
+    command = f"{sys.executable} -m lipexp {words} | head -1"
+    return subprocess.run(command, shell=True, check=False, capture_output=True, text=True)
+
+
 def test_head_closes_the_pipe_without_a_trace(here):
-    done = subprocess.run(
-        f"{sys.executable} -m lipexp list | head -1",
-        shell=True,
-        check=False,
-        capture_output=True,
-        text=True,
-    )
+    done = through_head("list")
     assert done.stderr == ""
     assert done.stdout == "tasks (task=...)\n"
 
@@ -378,13 +378,7 @@ def test_the_callers_thread_count_is_left_as_it_was(here):
 
 
 def test_a_closed_pipe_does_not_stop_a_sweep(here):
-    done = subprocess.run(
-        f"{sys.executable} -m lipexp run -m depth=2,3,4 width=8 batch=20 | head -1",
-        shell=True,
-        check=False,
-        capture_output=True,
-        text=True,
-    )
+    done = through_head("run -m depth=2,3,4 width=8 batch=20")
     assert done.stderr == ""
     assert len(list((here / "outputs/runs/probe").glob("*/summary.json"))) == 3
     assert list((here / "outputs/sweeps").glob("*/points.csv"))

@@ -230,6 +230,13 @@ def test_every_probed_epoch_is_a_line_in_both_panels_the_later_the_darker():
         assert len(set(shades)) == 3
 
 
+def test_the_epochs_that_are_probed_by_themselves_are_all_named():
+    probed = [0, 1, 2, 5, 10, 20, 50, 100, 200]
+    figure = training.layers_over_training(layers(probed), "t")
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels == [f"epoch {n}" for n in probed]
+
+
 def test_of_many_epochs_six_are_named_first_and_last_among_them(tmp_path):
     figure = training.layers_over_training(layers(range(101)), "t")
     assert len(bodies(figure.axes[0])) == 101

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import math
+import re
 
+import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.text import Text
 
 import lipexp
-from lipexp.data import DATASETS
+from lipexp.cli import guarded
+from lipexp.data import DATASETS, covertype
+from lipexp.plots import style
 from lipexp.runs.aligned import Column, aligned
 from lipexp.runs.summary import measured_over, round_numbers
 from lipexp.runs.train.digest import shares
+from tests.data.data_fakes import write_covertype
 
 
 @pytest.mark.parametrize(
@@ -46,7 +52,7 @@ def test_certified_shares_are_of_radii_beyond_the_float_that_is_not_below_the_ra
     radii = [0.0, 0.3, 0.30000000000000004, math.nextafter(0.30000000000000004, 1), math.inf]
     path = tmp_path / "certificates.csv"
     path.write_text("\n".join(["radius", *map(str, radii)]) + "\n")
-    assert shares(path, ["0.3", "3/10", "0.25", "1"], images=5) == {
+    assert shares(path, ["0.3", "3/10", "0.25", "1"], rows=5) == {
         "0.3": 2 / 5,
         "3/10": 2 / 5,
         "0.25": 4 / 5,
@@ -54,11 +60,52 @@ def test_certified_shares_are_of_radii_beyond_the_float_that_is_not_below_the_ra
     }
 
 
-def test_a_table_that_lacks_images_is_no_share(tmp_path):
+def test_a_table_that_lacks_rows_is_no_share(tmp_path):
     path = tmp_path / "certificates.csv"
     path.write_text("radius\n1.0\n")
     with pytest.raises(ValueError, match="has 1 rows of 2"):
-        shares(path, ["0.3"], images=2)
+        shares(path, ["0.3"], rows=2)
+
+
+def test_a_validation_split_has_its_column_in_the_table_of_epochs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    keys = ["task=train", "depth=2", "width=16", "task.epochs=2", "task.eps=[0.3]"]
+    for share, heads in ((0, []), (0.2, ["validation %"])):
+        folder = lipexp.run([*keys, f"task.validation={share}"])
+        lines = (folder / "log.txt").read_text().splitlines()
+        place = next(k for k, line in enumerate(lines) if line.lstrip().startswith("epoch    loss"))
+        expected = ["epoch", "loss", "train %", "test %", *heads, "~CRA@0.3 %", "images/s"]
+        assert re.split(r" {2,}", lines[place].strip()) == expected
+        table = pd.read_csv(folder / "metrics.csv")
+        for line, (_, row) in zip(lines[place + 2 : place + 4], table.iterrows(), strict=True):
+            shown = dict(zip(expected, line.split(), strict=True))
+            for head in heads:
+                assert shown[head] == f"{100 * row['validation_accuracy']:.2f}"
+            assert shown["test %"] == f"{100 * row['test_accuracy']:.2f}"
+            assert shown["~CRA@0.3 %"] == f"{100 * row['estimated_cra_0.3']:.2f}"
+
+
+def test_of_a_table_rows_are_spoken_of_and_never_images(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    generator = np.random.default_rng(0)
+    features = generator.integers(0, 3000, (100, 54)).astype(np.float64)
+    counts = (30, 30, 10, 10, 10, 5, 5)
+    write_covertype(tmp_path, features, np.repeat(np.arange(1, 8, dtype=np.int32), counts))
+    monkeypatch.setattr(covertype, "PUBLISHED_COUNTS", counts)
+    where = ["dataset=covertype", f"dataset.folder={tmp_path}", "dataset.verify=false"]
+    folder = lipexp.run(["task=train", "depth=2", "width=16", "task.epochs=1", *where])
+    told = (folder / "log.txt").read_text()
+    for words in ("80 training rows of covertype", "rows/s", "20 test rows, K <= "):
+        assert words in told
+    drawn = []
+    save = style.save
+    monkeypatch.setattr(style, "save", lambda made, path: (drawn.append(made), save(made, path)))
+    assert guarded(["certify", str(folder), "--attack-points", "5", "--steps", "2"]) == 0
+    told += "".join(capsys.readouterr())
+    assert told.count("20 test rows, K <= ") == 2  # by the training and by certify
+    texts = [text.get_text() for made in drawn for text in made.findobj(Text)]
+    assert {"certified, 20 rows", "certified, 5 rows", "rows"} <= set(texts)
+    assert not [text for text in [told, *texts] if "image" in text]
 
 
 @pytest.mark.parametrize("keys", [["model=aol", "activation=maxmin"], ["model=sll"]])

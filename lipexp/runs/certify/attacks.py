@@ -158,6 +158,6 @@ def _check_inside(distance: Tensor, radii: Tensor, first: int, name: str) -> Non
     if outside.any():
         row = int(outside.nonzero()[0])
         raise RunError(
-            f"the attack ({name}) on image {first + row} went {float(distance[row])!r} away, out "
+            f"the attack ({name}) on input {first + row} went {float(distance[row])!r} away, out "
             f"of its ball of {float(radii[row])!r}: it proves nothing"
         )

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lipexp.data import input_word
 from lipexp.rationals import limit, suffixes
 from lipexp.runs.summary import excess, plural, read_summary
 
@@ -23,22 +24,23 @@ def digest(folder: Path) -> str:
     summary = read_summary(folder)
     if summary is None:
         raise ValueError("there is no summary.json")
-    images, right, certified = 0, 0, {}
+    count, right, certified = 0, 0, {}
     with (folder / "certificates.csv").open(newline="", encoding="utf-8") as file:
         rows = csv.DictReader(file)
         limits = {name: limit(name) for name in suffixes(rows.fieldnames or (), CERTIFIED)}
         certified = dict.fromkeys(limits, 0)
         for row in rows:
-            images += 1
+            count += 1
             right += float(row["margin"] or "nan") > 0
             for name, least in limits.items():
                 certified[name] += float(row["radius"]) > least
-    if images != summary["test_images"]:
-        raise ValueError(f"certificates.csv has {images} rows of {summary['test_images']}")
-    shares = "".join(f", CRA@{name} {100 * n / images:.2f} %" for name, n in certified.items())
+    if count != summary["test_images"]:
+        raise ValueError(f"certificates.csv has {count} rows of {summary['test_images']}")
+    shares = "".join(f", CRA@{name} {100 * n / count:.2f} %" for name, n in certified.items())
+    tested = f"test {input_word(summary['dataset'])}"
     bound = excess(summary["lipschitz_upper_bound"])
     return (
-        f"{plural(images, 'test image')}, K <= {bound}, accuracy {100 * right / images:.2f} %"
+        f"{plural(count, tested)}, K <= {bound}, accuracy {100 * right / count:.2f} %"
         f"{shares}; {_attacked(folder, summary)}"
     )
 
@@ -69,8 +71,8 @@ def complaint(folder: Path, summary: Mapping[str, Any]) -> str:
     if summary["attack_successes_inside_radius"]:
         found.append(
             f"{plural(summary['attack_successes_inside_radius'], 'attack')} inside a proven radius "
-            f"succeeded, on image {summary['attack_broken_images']}; the points are in "
-            f"{folder / SUCCESSES}"
+            f"succeeded, on {input_word(summary['dataset'])} {summary['attack_broken_images']}; "
+            f"the points are in {folder / SUCCESSES}"
         )
     lower, upper = summary["lipschitz_lower_bound"], summary["lipschitz_upper_bound_tight"]
     if lower > upper:

@@ -13,6 +13,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from lipexp import __version__
+from lipexp.data import input_word
 from lipexp.files import write_bytes
 from lipexp.rationals import value
 from lipexp.runs.certify.attacks import CLOSEST, INSIDE, proven, share_left, within
@@ -27,7 +28,7 @@ from lipexp.runs.summary import measured_over, plural
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-NAMED = 10  # images in a line
+NAMED = 10  # inputs in a line
 ATTACKED = "attacked_accuracy_"
 SAVED = ("index", "label", "margin", "slack", "radius", "radius_tight")
 
@@ -125,20 +126,21 @@ def figures(job: Certification, table: pd.DataFrame, found: Found) -> dict[str, 
     from lipexp.plots import certificates as of_certificates
 
     request, eps, attacks = job.asked.request, job.asked.certified_eps, job.asked.attacks
-    title, over = describe(request), measured_over(request.dataset["name"])
+    title, dataset = describe(request), request.dataset["name"]
+    word, over = input_word(dataset), measured_over(dataset)
     if job.asked.foreign:
         title += f"; weights of {job.asked.weights.name}"
     where = f"float64, {device_name(job.device)}"
-    tested = f"{plural(len(table), 'test image')}, certified in {where}"
+    tested = f"{plural(len(table), f'test {word}')}, certified in {where}"
     how = f"{plural(attacks.restarts, 'restart')} of {plural(attacks.steps, 'step')}, {where}"
     which = "all" if found.count == len(table) else "the first"
-    first = f"{which} {plural(found.count, 'test image')}, {how}"
+    first = f"{which} {plural(found.count, f'test {word}')}, {how}"
     made = {
-        draw.__name__: draw(table, eps, title, over, tested)
+        draw.__name__: draw(table, eps, title, over, tested, word)
         for draw in (of_certificates.certified_accuracy, of_certificates.radius_histogram)
     }
     made["attacked_accuracy"] = of_attacks.attacked_accuracy(
-        table, job.asked.eps, title, over, first
+        table, job.asked.eps, title, over, first, word
     )
     rows, points = _closest(job, found)
     if len(rows):

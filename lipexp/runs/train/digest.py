@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lipexp.config import Request
+from lipexp.data import input_word
 from lipexp.rationals import limit
 from lipexp.runs.aligned import Column, aligned
 from lipexp.runs.certify.digest import attacks_line
@@ -21,11 +22,11 @@ from lipexp.runs.summary import (
 )
 
 
-def shares(path: Path, eps: Sequence[str], images: int) -> dict[str, float]:
+def shares(path: Path, eps: Sequence[str], rows: int) -> dict[str, float]:
     """Certified robust accuracy at any radii, of the radii that stand in certificates.csv.
 
     A radius is 0 where the label's score is not the highest.  Raises ValueError where there are
-    not so many images.
+    not so many rows.
     """
     limits = {name: limit(name) for name in eps}
     counts, total = dict.fromkeys(limits, 0), 0
@@ -35,23 +36,26 @@ def shares(path: Path, eps: Sequence[str], images: int) -> dict[str, float]:
             radius = float(row["radius"])
             for name, least in limits.items():
                 counts[name] += radius > least
-    if total != images:
-        raise ValueError(f"{path} has {total} rows of {images}")
+    if total != rows:
+        raise ValueError(f"{path} has {total} rows of {rows}")
     return {name: count / total for name, count in counts.items()}
 
 
-def _epochs_table(path: Path) -> list[str]:
+def _epochs_table(path: Path, word: str) -> list[str]:
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     shown = set(round_numbers(len(rows)))
     cra = [key for key in rows[0] if key.startswith("estimated_cra_")]
-    names = [f"CRA@{key.removeprefix('estimated_cra_')}" for key in cra]
-    heads = ["epoch", "loss", "train %", "test %", *(f"~{name} %" for name in names), "images/s"]
+    per_cent = {"train_accuracy": "train %", "test_accuracy": "test %"}
+    if "validation_accuracy" in rows[0]:
+        per_cent["validation_accuracy"] = "validation %"
+    per_cent |= {key: f"~CRA@{key.removeprefix('estimated_cra_')} %" for key in cra}
+    heads = ["epoch", "loss", *per_cent.values(), f"{word}s/s"]
     body = [
         [
             row["epoch"],
             f"{float(row['train_loss']):.4f}",
-            *(f"{100 * float(row[k]):.2f}" for k in ("train_accuracy", "test_accuracy", *cra)),
+            *(f"{100 * float(row[k]):.2f}" for k in per_cent),
             f"{float(row['images_per_second']):,.0f}",
         ]
         for row in rows
@@ -74,7 +78,8 @@ def digest(request: Request, *, notes: Sequence[str] = ()) -> str:
     summary = read_summary(folder)
     certified = shares(folder / "certificates.csv", request.task["eps"], summary["test_images"])
     cra = "".join(f", CRA@{name} {100 * share:.2f} %" for name, share in certified.items())
-    count = f"{summary['train_images']:,} training images"
+    word = input_word(summary["dataset"])
+    count = f"{summary['train_images']:,} training {word}s"
     task = request.task
     lines = [
         summary["name"],
@@ -83,15 +88,16 @@ def digest(request: Request, *, notes: Sequence[str] = ()) -> str:
         f"{task['loss']['offset']:g}, augment {task['augment']})",
         f"{summary['parameters']:,} parameters, {summary['dtype']}, {summary['device']}, "
         f"{summary['training_seconds']:.1f} s of training, "
-        f"{summary['images_per_second']:,.0f} images/s",
+        f"{summary['images_per_second']:,.0f} {word}s/s",
         "",
-        *_epochs_table(folder / "metrics.csv"),
+        *_epochs_table(folder / "metrics.csv", word),
         "~: estimated in training precision, without slack; what follows is proven, in float64",
         "",
-        f"{summary['test_images']:,} test images, K <= {excess(summary['lipschitz_upper_bound'])},"
-        f" accuracy {100 * summary['test_accuracy']:.2f} %{cra}",
+        f"{plural(summary['test_images'], f'test {word}')}, "
+        f"K <= {excess(summary['lipschitz_upper_bound'])}, "
+        f"accuracy {100 * summary['test_accuracy']:.2f} %{cra}",
         f"largest slack {summary['largest_slack']:.1e}, "
-        f"{plural(summary['points_inside_slack'], 'image')} inside it; "
+        f"{plural(summary['points_inside_slack'], word)} inside it; "
         f"median radius of the right ones {summary['median_radius'] or 0:.4g} "
         f"(l2, {measured_over(summary['dataset'])})",
         *_other_eps(request, summary),

@@ -180,7 +180,7 @@ class TrainJob:
         def note(done: int, total: int, loss: float) -> None:
             progress(done, total, f"loss {loss:.4f}{latest}")
 
-        latest = ""
+        latest, word = "", data.input_word(self.dataset.name)
         while training.epoch < epochs:
             found = training.run_epoch(note)
             row = self._row(training.network, found, splits)
@@ -188,8 +188,8 @@ class TrainJob:
             if training.epoch in wanted:
                 layers.add(self._probe(training.network, epoch=training.epoch))
             checkpoint.save(folder / CHECKPOINT, training, request.identity())
-            latest = epoch_note(row)
-            self._say(progress, epoch_line(row, epochs))
+            latest = epoch_note(row, word)
+            self._say(progress, epoch_line(row, epochs, word))
         return warned
 
     def _row(
