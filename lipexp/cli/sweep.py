@@ -200,7 +200,6 @@ class _Report:
 
     def __init__(self) -> None:
         self._told = 0
-        self._closed = False  # nobody reads stdout any more: `| head`
 
     def tell(self, rows: list[Row]) -> None:
         if all(row.outcome.status == 2 for row in rows):
@@ -213,11 +212,8 @@ class _Report:
         line = f"[{number}] {row.state:<8}{row.asked}"
         if row.state == "failed":
             print(f"{line}: {row.outcome.line}", file=sys.stderr, flush=True)
-        elif not self._closed:
-            try:
-                print(f"{line}  {row.outcome.folder}  {row.seconds:.1f} s", flush=True)
-            except BrokenPipeError:
-                self._closed = True
+        else:
+            print(f"{line}  {row.outcome.folder}  {row.seconds:.1f} s", flush=True)
 
 
 def _own_folder(home: Path) -> Path:
