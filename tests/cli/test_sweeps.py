@@ -283,6 +283,21 @@ def test_submitit_on_this_machine_leaves_the_same_folders(capsys, here):
         assert table.read_bytes() == alone.read_bytes()
 
 
+def test_jobs_that_a_cluster_refuses_are_one_line(capsys, here, monkeypatch):
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    tools = here / "tools"
+    tools.mkdir()
+    refuses = "echo 'sbatch: error: Invalid account' >&2; exit 1"
+    for name, line in {"srun": "", "sbatch": refuses}.items():
+        (tools / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tools / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    status, out, err = run(capsys, "run", "-m", *SMALL, SEEDS, "hydra/launcher=slurm")
+    assert (status, out) == (2, "")
+    assert "the jobs were refused (sbatch: error: Invalid account)" in err
+    assert os.listdir(here) == ["tools"]
+
+
 @pytest.mark.parametrize(
     ("words", "line"),
     [
