@@ -66,7 +66,7 @@ class _Worker:
             answer = self._process.stdout.readline()
         except BrokenPipeError:
             answer = ""
-        if answer:
+        if answer.endswith("\n"):  # else it died, perhaps in the middle of a line
             return json.loads(answer)
         line = f"its worker {_end(self._process.wait())}"
         if self._log.exists() and self._log.stat().st_size > 0:

@@ -66,7 +66,7 @@ def read(folder: Path) -> Run | None:
             raise ValueError("a table is missing")
         else:
             run.status, run.headline = DONE, {**progress, **summary}
-    except (OSError, ValueError, yaml.YAMLError):
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
         if not folder.is_dir():
             return None
     return run

@@ -246,8 +246,9 @@ def test_a_table_that_cannot_be_written_is_one_line(capsys, here, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(sweep, "write_text", full)
-    status, _, err = run(capsys, "run", "-m", *SMALL, "seed=1")
+    status, out, err = run(capsys, "run", "-m", *SMALL, "seed=1")
     assert status == 1
+    assert out.endswith("\n1 point: 1 done, 0 skipped, 0 failed\n")
     assert err.endswith("points.csv cannot be written (No space left on device)\n")
     assert len(err.splitlines()) == 1
 
