@@ -237,6 +237,7 @@ def _own_folder(home: Path) -> Path:
 def _write(rows: list[Row], folder: Path) -> Path:
     path = folder / "points.csv"
     try:
+        folder.mkdir(parents=True, exist_ok=True)  # it may have been cleared away
         write_text(_table(rows), path)
     except OSError as error:
         raise RunError(f"{path} cannot be written ({error.strerror})") from error

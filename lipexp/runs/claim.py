@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from contextlib import suppress
@@ -87,8 +88,11 @@ class Claim:
             self._lock.release()  # last: who waits must not see a folder that is being removed
 
     def _take_back(self) -> None:
-        if self._folder in self._made and self._lock.is_locked:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        with suppress(OSError):
+            # Who has been kept from locking it leaves it to those who are there.
+            ours = self._lock.is_locked or os.listdir(self._folder) == [".lock"]
+            if self._folder in self._made and ours:
+                shutil.rmtree(self._folder)
         for folder in self._made:
             with suppress(OSError):
                 folder.rmdir()

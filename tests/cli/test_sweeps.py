@@ -218,6 +218,17 @@ def test_the_same_request_twice_is_one_run(capsys, here):
     assert "1 point: 1 done" in out
 
 
+def test_a_dry_run_counts_the_same_request_once_and_knows_no_time_where_none_is_told(capsys, here):
+    assert run(capsys, "run", "-m", *SMALL, SEEDS)[0] == 0
+    first, second, _ = sorted(here.glob("outputs/runs/probe/*/summary.json"))
+    first.write_text("[]")  # no summary
+    second.write_text("{}")
+    status, out, err = run(capsys, "run", "-m", "--dry-run", *SMALL, "seed=0,0,1,2,2")
+    assert (status, err) == (0, "")
+    assert [line[:5] for line in out.splitlines()[:-1]] == ["to do", "done ", "done "]
+    assert out.splitlines()[-1].startswith("3 points: 2 done, 1 to do; about ")
+
+
 def test_sweeps_of_the_same_second_keep_their_own_tables(capsys, here, monkeypatch):
     monkeypatch.setattr(time, "strftime", lambda _: "now")
     for seed in (1, 2):

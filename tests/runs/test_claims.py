@@ -99,6 +99,16 @@ def test_a_full_disk_leaves_a_folder_as_it_was_and_nobody_waits_for_it(request_,
     assert refused.value.__cause__ is not None
 
 
+def test_where_no_lock_can_be_had_nothing_is_left(request_, monkeypatch):
+    def none(descriptor, operation):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", none)
+    with pytest.raises(UserError, match="cannot be written"):
+        _Claim(request_, Silent())
+    assert list(Path().iterdir()) == []
+
+
 def test_who_gives_up_waiting_leaves_the_folder_to_those_who_have_it(request_):
     class Impatient(Silent):
         def line(self, text):
