@@ -212,6 +212,41 @@ def _workers(here) -> list[str]:
     return [line for line in found if "lipexp.launching.worker" in line]
 
 
+ANSWERS_ONCE = """
+import sys, time
+sys.stdin.readline()
+print('[{"folder": null, "fresh": true, "status": 0, "line": ""}]', flush=True)
+time.sleep(600)
+"""
+
+
+def test_all_workers_are_told_to_end_before_one_that_does_not_is_killed(here, monkeypatch):
+    started = []
+
+    def start(worker):
+        process = subprocess.Popen(
+            [sys.executable, "-c", ANSWERS_ONCE],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        worker._process = process
+        started.append(process)
+        if len(started) == 1:
+            process.send_signal(signal.SIGSTOP)
+            kill = process.kill
+            process.kill = lambda: (told.append(started[1].wait(60)), kill())
+
+    told = []
+    monkeypatch.setattr(pool._Worker, "_start", start)
+    monkeypatch.setattr(pool, "GRACE", 1)
+    ended = pool.run(points_of(["seed=0,1,2"]), [[0], [1], [2]], here, slots=2)
+    next(ended)
+    ended.close()
+    assert told == [-signal.SIGTERM]
+    assert started[0].returncode == -signal.SIGKILL
+
+
 def test_the_same_request_twice_is_one_run(capsys, here):
     status, out, _ = run(capsys, "run", "-m", *SMALL, "seed=1,1")
     assert status == 0
