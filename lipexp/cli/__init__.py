@@ -6,7 +6,7 @@ import gc
 import os
 import sys
 
-from lipexp.cli import interrupts
+from lipexp.cli import interrupts, output
 from lipexp.errors import RunError, Terminated, UserError
 
 COMMANDS = {
@@ -68,11 +68,12 @@ def main(argv: list[str]) -> int:
 def entry() -> None:
     """The console script: errors become one line on stderr and an exit status."""
     interrupts.install()
+    output.install()
     status = guarded(sys.argv[1:])
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        _drop_stdout()
+    sys.stdout.flush()
+    if sys.stdout.lost:
+        print(f"lipexp: stdout cannot be written ({sys.stdout.lost})", file=sys.stderr)
+        status = status or 1
     if "triton" not in sys.modules:  # it reports what is never collected as leaked
         gc.freeze()  # else the interpreter's last collection walks all of torch: 0.7 s
     sys.exit(status)
@@ -87,9 +88,6 @@ def guarded(argv: list[str]) -> int:
             raise
         print(f"lipexp: {' '.join(str(error).split())}", file=sys.stderr)
         return 2 if isinstance(error, UserError) else 1
-    except BrokenPipeError:  # `lipexp list | head`
-        _drop_stdout()
-        return 0
     except Terminated as error:
         print(_interrupted("terminated", error), file=sys.stderr)
         return 143
@@ -101,8 +99,3 @@ def guarded(argv: list[str]) -> int:
 def _interrupted(what: str, error: KeyboardInterrupt) -> str:
     """With what a run has to say of what is left of it."""
     return "; ".join([f"lipexp: {what}", *map(str, error.args)])
-
-
-def _drop_stdout() -> None:
-    """Python flushes stdout once more at exit; nobody reads it."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

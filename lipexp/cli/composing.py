@@ -59,8 +59,6 @@ def compose(flags: list[str], overrides: list[str], task: Callable[[DictConfig],
         decorate(task)()
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise UserError(requests.explain(error, overrides)) from error
-    except BrokenPipeError:
-        raise
     except OSError as error:
         raise UserError(f"outputs: cannot be written ({error.strerror})") from error
     except SystemExit as error:

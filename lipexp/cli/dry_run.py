@@ -15,18 +15,26 @@ def listing(points: Sequence[Point]) -> str:
     from lipexp.runs.execute import done_before
     from lipexp.runs.summary import plural, read_summary
 
-    lines, seconds, left, refused = [], [], 0, 0
+    lines, seconds, done, left, refused = [], [], 0, 0, 0
+    seen = set()
     for point in points:
         if point.error:
             refused += 1
             lines.append(f"refused {point.asked}: {point.error}")
-        elif done_before(point.request) and not point.request.force:
-            seconds.append(float(read_summary(point.request.folder)["seconds"]))
-            lines.append(f"done    {point.asked}  {point.request.folder}")
+            continue
+        folder = point.request.folder
+        if folder in seen:
+            continue  # the same request twice is one run
+        seen.add(folder)
+        if done_before(point.request) and not point.request.force:
+            done += 1
+            took = (read_summary(folder) or {}).get("seconds")
+            seconds += [took] if isinstance(took, (int, float)) else []
+            lines.append(f"done    {point.asked}  {folder}")
         else:
             left += 1
-            lines.append(f"to do   {point.asked}  {point.request.folder}")
-    counts = f"{plural(len(points), 'point')}: {len(seconds):,} done, {left:,} to do"
+            lines.append(f"to do   {point.asked}  {folder}")
+    counts = f"{plural(len(lines), 'point')}: {done:,} done, {left:,} to do"
     if refused:
         counts += f", {refused:,} refused"
     if left and seconds:

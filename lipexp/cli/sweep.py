@@ -76,13 +76,15 @@ def sweep(flags: list[str], overrides: list[str], *, quiet: bool, dry: bool = Fa
         if len(lines) == 1:
             raise UserError(lines.pop())
         raise UserError(f"no point of this sweep can run; the first: {rows[0].outcome.line}")
-    _write(rows, folder)
     if quiet:
         for row in rows:
             if row.outcome.folder is not None:
                 print(row.outcome.folder)
     else:
-        print(_closing(rows, folder))
+        print(_closing(rows))
+    table = _write(rows, folder)
+    if not quiet:
+        print(f"table: {table}")
     return 1 if any(row.outcome.status for row in rows) else 0
 
 
@@ -199,7 +201,6 @@ class _Report:
 
     def __init__(self) -> None:
         self._told = 0
-        self._closed = False  # nobody reads stdout any more: `| head`
 
     def tell(self, rows: list[Row]) -> None:
         if all(row.outcome.status == 2 for row in rows):
@@ -212,11 +213,8 @@ class _Report:
         line = f"[{number}] {row.state:<8}{row.asked}"
         if row.state == "failed":
             print(f"{line}: {row.outcome.line}", file=sys.stderr, flush=True)
-        elif not self._closed:
-            try:
-                print(f"{line}  {row.outcome.folder}  {row.seconds:.1f} s", flush=True)
-            except BrokenPipeError:
-                self._closed = True
+        else:
+            print(f"{line}  {row.outcome.folder}  {row.seconds:.1f} s", flush=True)
 
 
 def _own_folder(home: Path) -> Path:
@@ -235,12 +233,14 @@ def _own_folder(home: Path) -> Path:
     raise AssertionError
 
 
-def _write(rows: list[Row], folder: Path) -> None:
+def _write(rows: list[Row], folder: Path) -> Path:
+    path = folder / "points.csv"
     try:
-        write_text(_table(rows), folder / "points.csv")
+        folder.mkdir(parents=True, exist_ok=True)  # it may have been cleared away
+        write_text(_table(rows), path)
     except OSError as error:
-        line = f"{folder / 'points.csv'} cannot be written ({error.strerror})"
-        raise RunError(line) from error
+        raise RunError(f"{path} cannot be written ({error.strerror})") from error
+    return path
 
 
 def _table(rows: list[Row]) -> str:
@@ -254,12 +254,11 @@ def _table(rows: list[Row]) -> str:
     return out.getvalue()
 
 
-def _closing(rows: list[Row], folder: Path) -> str:
+def _closing(rows: list[Row]) -> str:
     counts = {state: sum(r.state == state for r in rows) for state in ("done", "skipped", "failed")}
     words = ", ".join(f"{count} {state}" for state, count in counts.items())
     lines = [f"{plural(len(rows), 'point')}: {words}"]
     lines += [f"  failed: {r.asked}: {r.outcome.line}" for r in rows if r.state == "failed"]
-    lines.append(f"table: {folder / 'points.csv'}")
     return "\n".join(lines)
 
 

@@ -34,7 +34,8 @@ def run(points: Sequence[Point], launcher, folder: Path) -> Iterator[tuple[int, 
 
     ``launcher``: hydra-submitit-launcher's, of which the keys are taken.  ``folder``: of the sweep;
     what submitit writes goes to its ``.submitit``.  A job that was killed or ran out of time is a
-    failed point; the others go on.  Raises UserError where there is no SLURM.
+    failed point; the others go on.  Raises UserError where there is no SLURM, and where it refuses
+    the jobs.
     """
     import submitit
 
@@ -55,7 +56,13 @@ def run(points: Sequence[Point], launcher, folder: Path) -> Iterator[tuple[int, 
     executor.update_parameters(
         **{key if key in _COMMON else f"{kind}_{key}": keys[key] for key in keys.keys() - own}
     )
-    jobs = executor.map_array(Job(), [point.request.config for point in points])
+    try:
+        jobs = executor.map_array(Job(), [point.request.config for point in points])
+    except submitit.core.utils.FailedJobError as error:
+        raise UserError(
+            f"hydra/launcher: the jobs were refused ({_first_line(error)}); "
+            "hydra.launcher.partition, account, timeout_min, ... say what is asked for"
+        ) from error
     try:
         yield from _as_they_end(jobs, points)
     except BaseException:

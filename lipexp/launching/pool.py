@@ -19,7 +19,7 @@ from lipexp.errors import RunError, UserError
 from lipexp.launching.points import Point
 from lipexp.runs.outcome import Outcome
 
-GRACE = 20  # seconds that a worker has to keep its checkpoint and leave
+GRACE = 20  # seconds that workers have to keep their checkpoints and leave
 
 
 def visible_gpus() -> list[str]:
@@ -67,9 +67,9 @@ class _Worker:
             self._process.stdin.write(json.dumps(configs) + "\n")
             self._process.stdin.flush()
             answer = self._process.stdout.readline()
-        except BrokenPipeError:
+        except (BrokenPipeError, ValueError):  # it has died, or was ended and its pipes are closed
             answer = ""
-        if answer:
+        if answer.endswith("\n"):  # else it died, perhaps in the middle of a line
             return json.loads(answer)
         line = f"its worker {_end(self._process.wait())}"
         if self._log.exists() and self._log.stat().st_size > 0:
@@ -89,7 +89,7 @@ class _Worker:
                 encoding="utf-8",
             )
 
-    def stop(self, *, now: bool) -> None:
+    def end(self, *, now: bool) -> None:
         """Lets it end, or ends it: with SIGTERM, on which a run keeps its checkpoint."""
         process = self._process
         if process is None:
@@ -98,8 +98,14 @@ class _Worker:
             process.terminate()
         with suppress(OSError):  # it has died
             process.stdin.close()
+
+    def wait(self, until: float) -> None:
+        """Waits for its end; what is still there at that time by the monotonic clock is killed."""
+        process = self._process
+        if process is None:
+            return
         try:
-            process.wait(timeout=GRACE)
+            process.wait(timeout=max(0.0, until - time.monotonic()))
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -164,8 +170,11 @@ def run(
             left -= 1
     finally:
         stopping.set()
+        for worker in workers:  # all are told before one is waited for
+            worker.end(now=left > 0)
+        until = time.monotonic() + GRACE
         for worker in workers:
-            worker.stop(now=left > 0)
+            worker.wait(until)
         for thread in threads:
             thread.join(timeout=GRACE)
 

@@ -49,6 +49,8 @@ def main() -> int:
         serve(sys.stdin, answers)
     except Terminated:
         return 143
+    except BrokenPipeError:  # the sweep was killed meanwhile; what it asked for is done
+        os.dup2(os.open(os.devnull, os.O_WRONLY), answers.fileno())
     return 0
 
 

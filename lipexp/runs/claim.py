@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from lipexp.errors import UserError
@@ -30,12 +32,12 @@ class Claim:
         self._folder = folder
         self._made: list[Path] = []
         lock, told = folder / ".lock", None
+        self._lock = FileLock(lock)
         self._heartbeat = Heartbeat(folder)
         try:
             while True:
                 self._made += _missing_parents(folder)
                 folder.mkdir(parents=True, exist_ok=True)
-                self._lock = FileLock(lock)
                 try:
                     try:
                         self._lock.acquire(timeout=0)
@@ -56,9 +58,11 @@ class Claim:
                 time.sleep(LOOK)
             self._begin()
         except OSError as error:
-            self._heartbeat.stop()
-            self._take_back()
+            self._let_go(keep=False)
             raise UserError(f"{asked}: cannot be written ({error.strerror})") from error
+        except BaseException:
+            self._let_go(keep=self._keeps())
+            raise
 
     def _begin(self) -> None:
         """What is written as soon as the folder is held."""
@@ -71,20 +75,27 @@ class Claim:
         return self
 
     def __exit__(self, kind, value, trace) -> None:
+        self._let_go(keep=kind is None or self._keeps())
+
+    def _let_go(self, *, keep: bool) -> None:
+        """Ends the hold, if there is one, also where nothing can be written any more."""
         self._heartbeat.stop()
-        if kind is not None and not self._keeps():
+        if not keep:
             self._take_back()
-        (self._folder / ".lock").unlink(missing_ok=True)
-        self._lock.release()  # last: who waits for it must not see a folder that is being removed
+        if self._lock.is_locked:
+            with suppress(OSError):
+                (self._folder / ".lock").unlink(missing_ok=True)
+            self._lock.release()  # last: who waits must not see a folder that is being removed
 
     def _take_back(self) -> None:
-        if self._folder in self._made:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        with suppress(OSError):
+            # Who has been kept from locking it leaves it to those who are there.
+            ours = self._lock.is_locked or os.listdir(self._folder) == [".lock"]
+            if self._folder in self._made and ours:
+                shutil.rmtree(self._folder)
         for folder in self._made:
-            try:
+            with suppress(OSError):
                 folder.rmdir()
-            except OSError:
-                continue
 
 
 def _missing_parents(folder: Path) -> list[Path]:

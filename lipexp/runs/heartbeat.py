@@ -12,6 +12,7 @@ import socket
 import threading
 from contextlib import suppress
 from pathlib import Path
+from typing import TextIO
 
 BEAT = 15.0  # seconds between signs of life
 DEAD = 90.0  # seconds without one after which a machine counts as gone
@@ -33,17 +34,25 @@ class Heartbeat:
         """
         for _ in range(2):
             try:
-                with self._path.open("x", encoding="utf-8") as file:
-                    file.write(self._machine)
+                file = self._path.open("x", encoding="utf-8")
             except FileExistsError:
                 if (other := self._other()) is not None:
                     return other
                 self._path.unlink(missing_ok=True)  # of a process that has died
             else:
+                self._sign(file)
                 self._thread = threading.Thread(target=self._beat, daemon=True)
                 self._thread.start()
                 return None
         return "another machine"  # it was faster
+
+    def _sign(self, file: TextIO) -> None:
+        try:
+            with file:
+                file.write(self._machine)
+        except OSError:  # a full disk: nobody is to wait for a file without a name
+            self._path.unlink(missing_ok=True)
+            raise
 
     def _other(self) -> str | None:
         """The other machine that is alive; None where there is none.
@@ -59,7 +68,9 @@ class Heartbeat:
             return None
         finally:
             probe.unlink(missing_ok=True)
-        return machine if machine != self._machine and age < DEAD else None
+        if machine == self._machine or abs(age) >= DEAD:  # from the future: the clock was set back
+            return None
+        return machine or "another machine"
 
     def _beat(self) -> None:
         while not self._stop.wait(BEAT):
@@ -70,4 +81,5 @@ class Heartbeat:
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
-            self._path.unlink(missing_ok=True)
+            with suppress(OSError):
+                self._path.unlink(missing_ok=True)

@@ -13,9 +13,10 @@ from lipexp.data import input_word
 def read_summary(folder: Path) -> dict[str, Any] | None:
     """summary.json of a finished run; None where it is not finished."""
     try:
-        return json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
         return None
+    return summary if isinstance(summary, dict) else None
 
 
 def round_numbers(last: int) -> list[int]:

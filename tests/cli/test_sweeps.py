@@ -212,10 +212,56 @@ def _workers(here) -> list[str]:
     return [line for line in found if "lipexp.launching.worker" in line]
 
 
+ANSWERS_ONCE = """
+import sys, time
+sys.stdin.readline()
+print('[{"folder": null, "fresh": true, "status": 0, "line": ""}]', flush=True)
+time.sleep(600)
+"""
+
+
+def test_all_workers_are_told_to_end_before_one_that_does_not_is_killed(here, monkeypatch):
+    started = []
+
+    def start(worker):
+        process = subprocess.Popen(
+            [sys.executable, "-c", ANSWERS_ONCE],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        worker._process = process
+        started.append(process)
+        if len(started) == 1:
+            process.send_signal(signal.SIGSTOP)
+            kill = process.kill
+            process.kill = lambda: (told.append(started[1].wait(60)), kill())
+
+    told = []
+    monkeypatch.setattr(pool._Worker, "_start", start)
+    monkeypatch.setattr(pool, "GRACE", 1)
+    ended = pool.run(points_of(["seed=0,1,2"]), [[0], [1], [2]], here, slots=2)
+    next(ended)
+    ended.close()
+    assert told == [-signal.SIGTERM]
+    assert started[0].returncode == -signal.SIGKILL
+
+
 def test_the_same_request_twice_is_one_run(capsys, here):
     status, out, _ = run(capsys, "run", "-m", *SMALL, "seed=1,1")
     assert status == 0
     assert "1 point: 1 done" in out
+
+
+def test_a_dry_run_counts_the_same_request_once_and_knows_no_time_where_none_is_told(capsys, here):
+    assert run(capsys, "run", "-m", *SMALL, SEEDS)[0] == 0
+    first, second, _ = sorted(here.glob("outputs/runs/probe/*/summary.json"))
+    first.write_text("[]")  # no summary
+    second.write_text("{}")
+    status, out, err = run(capsys, "run", "-m", "--dry-run", *SMALL, "seed=0,0,1,2,2")
+    assert (status, err) == (0, "")
+    assert [line[:5] for line in out.splitlines()[:-1]] == ["to do", "done ", "done "]
+    assert out.splitlines()[-1].startswith("3 points: 2 done, 1 to do; about ")
 
 
 def test_sweeps_of_the_same_second_keep_their_own_tables(capsys, here, monkeypatch):
@@ -246,8 +292,9 @@ def test_a_table_that_cannot_be_written_is_one_line(capsys, here, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(sweep, "write_text", full)
-    status, _, err = run(capsys, "run", "-m", *SMALL, "seed=1")
+    status, out, err = run(capsys, "run", "-m", *SMALL, "seed=1")
     assert status == 1
+    assert out.endswith("\n1 point: 1 done, 0 skipped, 0 failed\n")
     assert err.endswith("points.csv cannot be written (No space left on device)\n")
     assert len(err.splitlines()) == 1
 
@@ -281,6 +328,21 @@ def test_submitit_on_this_machine_leaves_the_same_folders(capsys, here):
     for table in (here / "outputs/runs").rglob("layers.csv"):
         alone = here / "alone" / table.relative_to(here / "outputs")
         assert table.read_bytes() == alone.read_bytes()
+
+
+def test_jobs_that_a_cluster_refuses_are_one_line(capsys, here, monkeypatch):
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    tools = here / "tools"
+    tools.mkdir()
+    refuses = "echo 'sbatch: error: Invalid account' >&2; exit 1"
+    for name, line in {"srun": "", "sbatch": refuses}.items():
+        (tools / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tools / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    status, out, err = run(capsys, "run", "-m", *SMALL, SEEDS, "hydra/launcher=slurm")
+    assert (status, out) == (2, "")
+    assert "the jobs were refused (sbatch: error: Invalid account)" in err
+    assert os.listdir(here) == ["tools"]
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,15 @@ def test_a_machine_that_shows_life_is_waited_for_and_one_that_does_not_is_not(tm
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_sign_of_life_from_the_future_is_as_good_as_one_that_is_old(tmp_path, elsewhere):
+    elsewhere(tmp_path, age=-10)
+    assert Heartbeat(tmp_path).start() == "elsewhere"
+    elsewhere(tmp_path, age=-heartbeat.DEAD - 10)  # the clock was set back; life would show by now
+    ours = Heartbeat(tmp_path)
+    assert ours.start() is None
+    ours.stop()
+
+
 def test_a_sign_of_life_stays_young(tmp_path, monkeypatch):
     monkeypatch.setattr(heartbeat, "BEAT", 0.02)
     ours = Heartbeat(tmp_path)

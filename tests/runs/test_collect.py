@@ -95,14 +95,17 @@ def test_runs_are_found_at_and_below_a_folder(mixed, folder):
         ("config.yaml", "depth: [1\n"),
         ("config.yaml", "depth: thirty\n"),
         ("config.yaml", yaml.safe_dump({**configuration(), "depth": 2.5})),
+        ("config.yaml", yaml.safe_dump({**configuration(), "depth": True})),
         ("summary.json", ""),
         ("summary.json", '{"seconds": 1'),
         ("summary.json", "[1]"),
+        ("summary.json", "[" * 5000),
         ("layers.csv", None),
         ("layers.csv", ""),
         ("layers.csv", "a,b\n"),
         ("layers.csv", "epoch,replicate,layer\n0,0,1,2,3\n"),
         ("layers.csv", "epoch,replicate,layer\n0,0,\n"),
+        ("layers.csv", "epoch,replicate,layer\n0,0,1e999\n"),
         ("layers.csv", layers_text().rstrip("\n")),
         ("layers.csv", "\xff\xfe\n"),
     ],
@@ -119,6 +122,15 @@ def test_one_broken_run_is_unreadable_and_the_others_are_read(tmp_path, file, co
     assert runs[METRIC].tolist()[1:] == [-1.0]
     assert np.isnan(runs[METRIC].iloc[0])
     assert "whole" in set(layers["run"])
+
+
+@pytest.mark.parametrize(("long", "kind"), [(10**30, "float64"), (10**400, "str")])
+def test_a_whole_number_that_no_column_holds_is_no_error(tmp_path, long, kind):
+    make_run(tmp_path, "a", summary={METRIC: -1.0, "count": long})
+    make_run(tmp_path, "b", summary={METRIC: -1.0, "count": 2})
+    counts = collect(tmp_path)[0]["count"]
+    assert counts.dtype == kind
+    assert counts.tolist() == ([1e30, 2.0] if kind == "float64" else [str(10**400), "2"])
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

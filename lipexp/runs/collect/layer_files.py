@@ -57,14 +57,15 @@ def _parsed(
     head = files[numbers[0]].partition(b"\n")[0]
     rows = [body.count(b"\n") for body in bodies]
     try:
-        table = pd.read_csv(BytesIO(b"".join([head, b"\n", *bodies])), dtype=_KINDS)
+        with np.errstate(invalid="raise"):  # an infinite layer is no number of a layer
+            table = pd.read_csv(BytesIO(b"".join([head, b"\n", *bodies])), dtype=_KINDS)
         # Rows longer than the head would become an index.
         regular = isinstance(table.index, pd.RangeIndex)
         if regular and len(numbers) == 1:
             rows = [len(table)]
         if regular and len(table) == sum(rows):
             return [table.assign(**{PLACE: np.repeat(numbers, rows)})]
-    except ValueError:
+    except (ValueError, FloatingPointError):
         pass
     if len(numbers) == 1:
         broken.update(numbers)

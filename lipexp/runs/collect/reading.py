@@ -66,7 +66,7 @@ def read(folder: Path) -> Run | None:
             raise ValueError("a table is missing")
         else:
             run.status, run.headline = DONE, {**progress, **summary}
-    except (OSError, ValueError, yaml.YAMLError):
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
         if not folder.is_dir():
             return None
     return run
@@ -98,7 +98,7 @@ def _settings(path: Path) -> tuple[dict[str, Any], str | None]:
     flat = {key.removesuffix(".name"): value for key, value in flatten(config).items()}
     settings = {key: value for key, value in flat.items() if is_setting(key)}
     missing = [key for key in (*GROUPS, *WHOLE) if settings.get(key) is None]
-    if missing or not all(isinstance(settings[key], int) for key in WHOLE):
+    if missing or not all(type(settings[key]) is int for key in WHOLE):
         raise ValueError(f"{path} is not the configuration of a run")
     first = content.partition(b"\n")[0]
     return settings, first[2:].decode() if first.startswith(COMMAND) else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -180,10 +181,12 @@ def _table(found: Sequence[Run]) -> pd.DataFrame:
 def _column(values: list[Any]) -> pd.Series:
     """Whole numbers, numbers or text, whichever holds them all; a missing value stays missing."""
     known = [value for value in values if value is not None]
-    if all(type(value) is int for value in known) and known:
-        return pd.Series(values, dtype="Int64")
-    if all(type(value) in (int, float) for value in known):
-        return pd.Series(values, dtype=float)
+    with suppress(OverflowError):  # whole numbers that are too long are numbers, longer ones text
+        if all(type(value) is int for value in known) and known:
+            return pd.Series(values, dtype="Int64")
+    with suppress(OverflowError):
+        if all(type(value) in (int, float) for value in known):
+            return pd.Series(values, dtype=float)
     return pd.Series([None if value is None else _text(value) for value in values], dtype=str)
 
 
