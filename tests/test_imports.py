@@ -16,6 +16,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # A file imports from its own room and from rooms that stand before it here.
 ROOMS = [
     "errors",
+    "collector",
     "files",
     "lazy",
     "registry",
@@ -52,6 +53,7 @@ ROOMS = [
 HEAVY = {"torch", "torchvision", "pandas", "scipy", "matplotlib", "hydra", "sklearn"}
 LIGHT_ROOMS = {
     "errors",
+    "collector",
     "files",
     "lazy",
     "tasks",

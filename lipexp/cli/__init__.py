@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 
+from lipexp import collector
 from lipexp.cli import interrupts, output
 from lipexp.errors import RunError, Terminated, UserError
 
@@ -74,8 +74,7 @@ def entry() -> None:
     if sys.stdout.lost:
         print(f"lipexp: stdout cannot be written ({sys.stdout.lost})", file=sys.stderr)
         status = status or 1
-    if "triton" not in sys.modules:  # it reports what is never collected as leaked
-        gc.freeze()  # else the interpreter's last collection walks all of torch: 0.7 s
+    collector.end()
     sys.exit(status)
 
 

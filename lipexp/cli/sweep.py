@@ -14,6 +14,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lipexp import collector
 from lipexp.cli import composing, interrupts, requests
 from lipexp.cli.progress import progress_bar
 from lipexp.errors import RunError, UserError
@@ -162,11 +163,9 @@ class _Sweep:
         )
 
     def _here(self, points: Sequence[Point]) -> Ended:
-        from lipexp.runs.execute import execute_together, keep_what_is_loaded
+        from lipexp.runs.execute import execute_together
 
-        for position, group in enumerate(self._groups(points)):
-            if position == 1:
-                keep_what_is_loaded()
+        for group in collector.passing_by_what_is_loaded(self._groups(points)):
             interrupts.check()
             began = time.perf_counter()
             with progress_bar(shown=not self._quiet) as progress:

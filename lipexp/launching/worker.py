@@ -12,17 +12,16 @@ import signal
 import sys
 from typing import TextIO
 
+from lipexp import collector
 from lipexp.config import read
 from lipexp.errors import Terminated
 from lipexp.runs.outcome import Outcome
 
 
 def serve(requests: TextIO, answers: TextIO) -> None:
-    from lipexp.runs.execute import execute_together, keep_what_is_loaded
+    from lipexp.runs.execute import execute_together
 
-    for position, line in enumerate(requests):
-        if position == 1:
-            keep_what_is_loaded()
+    for line in collector.passing_by_what_is_loaded(requests):
         outcomes = execute_together([read(config) for config in json.loads(line)])
         print(json.dumps([_plain(outcome) for outcome in outcomes]), file=answers, flush=True)
 
@@ -51,6 +50,8 @@ def main() -> int:
         return 143
     except BrokenPipeError:  # the sweep was killed meanwhile; what it asked for is done
         os.dup2(os.open(os.devnull, os.O_WRONLY), answers.fileno())
+    finally:
+        collector.end()
     return 0
 
 

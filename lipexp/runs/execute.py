@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
-import gc
 import shlex
 import shutil
 import time
@@ -63,16 +61,6 @@ def execute_together(
         yield execute(request, progress, job)
 
 
-def keep_what_is_loaded() -> None:
-    """Call it after the first of many runs: the collector then passes by all that was imported.
-
-    Its passes over that cost a seventh of a small probe.  When Python ends all of it is freed.
-    """
-    gc.collect()
-    gc.freeze()
-    atexit.register(gc.unfreeze)
-
-
 def _digest(request: Request, notes: Sequence[str] = ()) -> str:
     """What is printed of a finished run, by its task."""
     return resolve(TASKS.fact(request.task["name"], "digest"))(request, notes=notes)
@@ -116,7 +104,7 @@ def _run(job: Job, request: Request, progress: Progress) -> Outcome:
         text = _digest(request)
         write_text("\n".join([*result.log, text]) + "\n", folder / "log.txt")
         return Outcome(folder, text)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a layer of one's own may say sys.exit
         told = broken(error, folder, what="the run", remedy=_again(request))
         return Outcome(folder, error=told)
 

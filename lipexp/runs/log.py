@@ -18,7 +18,7 @@ def add_to_log(lines: Iterable[str], folder: Path) -> None:
     write_bytes(before + ("\n".join(lines) + "\n").encode(), path)
 
 
-def broken(error: Exception, folder: Path, *, what: str, remedy: str) -> RunError:
+def broken(error: BaseException, folder: Path, *, what: str, remedy: str) -> RunError:
     """The one line about ``what`` broke midway; of what nobody foresaw, the trace goes to log.txt.
 
     ``remedy``: what to do when a full disk has room again.

@@ -22,6 +22,7 @@ from lipexp.cli import composing, sweep
 from lipexp.errors import UserError
 from lipexp.launching import pool
 from lipexp.launching.points import by_seed, expand
+from lipexp.runs.probe import task
 from tests.cli.golden import run
 
 SMALL = ("depth=3", "width=8", "batch=20")
@@ -240,7 +241,7 @@ def test_all_workers_are_told_to_end_before_one_that_does_not_is_killed(here, mo
     told = []
     monkeypatch.setattr(pool._Worker, "_start", start)
     monkeypatch.setattr(pool, "GRACE", 1)
-    ended = pool.run(points_of(["seed=0,1,2"]), [[0], [1], [2]], here, slots=2)
+    ended = pool.run(points_of(["seed=0,1,2"]), [[0], [1], [2]], [{}, {}], here)
     next(ended)
     ended.close()
     assert told == [-signal.SIGTERM]
@@ -262,6 +263,23 @@ def test_a_dry_run_counts_the_same_request_once_and_knows_no_time_where_none_is_
     assert (status, err) == (0, "")
     assert [line[:5] for line in out.splitlines()[:-1]] == ["to do", "done ", "done "]
     assert out.splitlines()[-1].startswith("3 points: 2 done, 1 to do; about ")
+
+
+def test_a_point_that_would_end_python_is_a_failed_point(capsys, here, monkeypatch):
+    measure = task.probe
+
+    def ending(networks, inputs, **keys):
+        if not ended:
+            ended.append(True)
+            sys.exit("enough")
+        return measure(networks, inputs, **keys)
+
+    ended = []
+    monkeypatch.setattr(task, "probe", ending)
+    status, out, err = run(capsys, "run", "-m", *SMALL, "seed=1,2")
+    assert status == 1
+    assert "2 points: 1 done, 0 skipped, 1 failed" in out
+    assert "the run broke (SystemExit: enough); the trace is in" in err
 
 
 def test_sweeps_of_the_same_second_keep_their_own_tables(capsys, here, monkeypatch):

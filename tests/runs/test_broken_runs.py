@@ -14,7 +14,7 @@ from lipexp.runs.log import broken
 def told(error, folder):
     try:
         raise error
-    except Exception as caught:
+    except (Exception, SystemExit) as caught:
         found = broken(caught, folder, what="the run", remedy="run again")
     assert isinstance(found, RunError)
     assert found.__cause__ is error
@@ -34,7 +34,9 @@ def test_a_full_disk_has_a_remedy_and_no_trace(tmp_path, number):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("error", [ZeroDivisionError("so it is\nand more"), OSError("so it is")])
+@pytest.mark.parametrize(
+    "error", [ZeroDivisionError("so it is\nand more"), OSError("so it is"), SystemExit("so it is")]
+)
 def test_what_nobody_foresaw_is_traced_behind_what_was_told_before(tmp_path, error):
     before = b"epoch 1 of 2\n\xff\n"
     (tmp_path / "log.txt").write_bytes(before)
