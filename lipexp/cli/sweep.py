@@ -20,6 +20,7 @@ from lipexp.cli.progress import progress_bar
 from lipexp.errors import RunError, UserError
 from lipexp.files import write_text
 from lipexp.launching.points import Point, by_seed, expand
+from lipexp.launching.turns import Turns
 from lipexp.runs.outcome import Outcome
 from lipexp.runs.summary import plural
 
@@ -165,13 +166,15 @@ class _Sweep:
     def _here(self, points: Sequence[Point]) -> Ended:
         from lipexp.runs.execute import execute_together
 
-        for group in collector.passing_by_what_is_loaded(self._groups(points)):
+        turns = Turns(self._groups(points))
+        for group, wait in collector.passing_by_what_is_loaded(turns):
             interrupts.check()
             began = time.perf_counter()
             with progress_bar(shown=not self._quiet) as progress:
-                outcomes = list(execute_together([points[n].request for n in group], progress))
+                asked = [points[number].request for number in group]
+                outcomes = list(execute_together(asked, progress, wait=wait))
             seconds = (time.perf_counter() - began) / len(group)
-            for number, outcome in zip(group, outcomes, strict=True):
+            for number, outcome in turns.ended(group, outcomes):
                 yield number, outcome, seconds
 
     def _groups(self, points: Sequence[Point]) -> list[list[int]]:

@@ -15,8 +15,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from lipexp.config import Request
 from lipexp.errors import RunError, UserError
 from lipexp.launching.points import Point
+from lipexp.launching.turns import Turns
 from lipexp.runs.outcome import Outcome
 
 GRACE = 20  # seconds that workers have to keep their checkpoints and leave
@@ -60,11 +62,11 @@ class _Worker:
         self._environment, self._log = {**os.environ, **environment}, log
         self._process: subprocess.Popen[str] | None = None
 
-    def ask(self, configs: Sequence[Mapping]) -> list[dict]:
+    def ask(self, configs: Sequence[Mapping], *, wait: bool) -> list[dict]:
         if self._process is None or self._process.poll() is not None:
             self._start()
         try:
-            self._process.stdin.write(json.dumps(configs) + "\n")
+            self._process.stdin.write(json.dumps({"configs": configs, "wait": wait}) + "\n")
             self._process.stdin.flush()
             answer = self._process.stdout.readline()
         except (BrokenPipeError, ValueError):  # it has died, or was ended and its pipes are closed
@@ -132,33 +134,25 @@ def run(
     each worker.  ``folder``: where workers' logs go; those that stay empty are taken away.  When
     the caller stops listening, or is interrupted, the workers are ended.
     """
-    waiting: queue.SimpleQueue[Sequence[int]] = queue.SimpleQueue()
-    ended: queue.SimpleQueue[tuple[int, Outcome, float]] = queue.SimpleQueue()
-    for group in groups:
-        waiting.put(group)
+    ended: queue.SimpleQueue[tuple[int, Outcome, float] | Exception] = queue.SimpleQueue()
+    turns = Turns(groups)
     stopping = threading.Event()
     workers = [
         _Worker(share, folder / f"worker{n}.log") for n, share in enumerate(slots[: len(groups)])
     ]
 
     def drive(worker: _Worker) -> None:
-        while not stopping.is_set():
-            try:
-                group = waiting.get_nowait()
-            except queue.Empty:
-                return
-            began = time.perf_counter()
-            requests = [points[number].request for number in group]
-            try:
-                outcomes = map(_outcome, worker.ask([request.config for request in requests]))
-            except RunError as error:
-                outcomes = [Outcome(request.folder, error=error) for request in requests]
-            except OSError as error:  # no room for its log, no memory for its process
-                failure = RunError(f"its worker cannot be started ({error.strerror})")
-                outcomes = [Outcome(request.folder, error=failure) for request in requests]
-            seconds = (time.perf_counter() - began) / len(group)
-            for number, outcome in zip(group, outcomes, strict=True):
-                ended.put((number, outcome, seconds))
+        try:
+            for group, wait in turns:
+                if stopping.is_set():
+                    return
+                began = time.perf_counter()
+                outcomes = _computed(worker, [points[n].request for n in group], wait=wait)
+                seconds = (time.perf_counter() - began) / len(group)
+                for number, outcome in turns.ended(group, outcomes):
+                    ended.put((number, outcome, seconds))
+        except Exception as error:  # unforeseen: without a word the sweep would wait for ever
+            ended.put(error)
 
     threads = [threading.Thread(target=drive, args=(worker,), daemon=True) for worker in workers]
     for thread in threads:
@@ -166,7 +160,10 @@ def run(
     left = len(points)
     try:
         while left:
-            yield ended.get()
+            end = ended.get()
+            if isinstance(end, Exception):
+                raise end
+            yield end
             left -= 1
     finally:
         stopping.set()
@@ -179,8 +176,19 @@ def run(
             thread.join(timeout=GRACE)
 
 
+def _computed(worker: _Worker, requests: Sequence[Request], *, wait: bool) -> list[Outcome]:
+    try:
+        answers = worker.ask([request.config for request in requests], wait=wait)
+        return [_outcome(answer) for answer in answers]
+    except RunError as error:
+        failure = error
+    except OSError as error:  # no room for its log, no memory for its process
+        failure = RunError(f"its worker cannot be started ({error.strerror})")
+    return [Outcome(request.folder, error=failure) for request in requests]
+
+
 def _outcome(answer: Mapping) -> Outcome:
     folder = None if answer["folder"] is None else Path(answer["folder"])
     kinds = {1: RunError, 2: UserError}
     error = kinds[answer["status"]](answer["line"]) if answer["status"] else None
-    return Outcome(folder, fresh=answer["fresh"], error=error)
+    return Outcome(folder, fresh=answer["fresh"], held=answer["held"], error=error)

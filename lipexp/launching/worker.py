@@ -1,5 +1,7 @@
 """A worker: reads lists of requests from its standard input, a JSON line each; answers in kind.
 
+A line holds the requests' ``configs``, and whether to ``wait`` for another process that is at one.
+
 It imports once and computes one request after the other; its own output goes to stderr.  It ends
 when its input does, so that none is left when the sweep has been killed.
 """
@@ -22,7 +24,9 @@ def serve(requests: TextIO, answers: TextIO) -> None:
     from lipexp.runs.execute import execute_together
 
     for line in collector.passing_by_what_is_loaded(requests):
-        outcomes = execute_together([read(config) for config in json.loads(line)])
+        asked = json.loads(line)
+        points = [read(config) for config in asked["configs"]]
+        outcomes = execute_together(points, wait=asked["wait"])
         print(json.dumps([_plain(outcome) for outcome in outcomes]), file=answers, flush=True)
 
 
@@ -30,6 +34,7 @@ def _plain(outcome: Outcome) -> dict:
     return {
         "folder": None if outcome.folder is None else str(outcome.folder),
         "fresh": outcome.fresh,
+        "held": outcome.held,
         "status": outcome.status,
         "line": outcome.line,
     }

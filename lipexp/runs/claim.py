@@ -15,6 +15,10 @@ from lipexp.runs.job import Progress
 LOOK = 5.0  # seconds between looks at a folder that another machine holds
 
 
+class Held(Exception):
+    """Somebody else is at the folder."""
+
+
 class Claim:
     """A folder, made where it is missing, that is this process's alone until the block ends.
 
@@ -23,10 +27,11 @@ class Claim:
     If the block ends in an exception, the folders that were made for it are taken back, as far as
     nobody else has put anything there, unless ``_keeps``.  ``asked``: how the folder was asked for.
 
-    Raises UserError where the folder cannot be written.
+    Raises UserError where the folder cannot be written, and Held where somebody else is at it and
+    is not to be waited for (``wait``).
     """
 
-    def __init__(self, folder: Path, progress: Progress, *, asked: str):
+    def __init__(self, folder: Path, progress: Progress, *, asked: str, wait: bool = True):
         from filelock import FileLock, Timeout
 
         self._folder = folder
@@ -42,6 +47,8 @@ class Claim:
                     try:
                         self._lock.acquire(timeout=0)
                     except Timeout:
+                        if not wait:
+                            raise Held from None
                         progress.line(f"another process is at {folder}; waiting for it")
                         self._lock.acquire()
                 except FileNotFoundError:
@@ -52,6 +59,8 @@ class Claim:
                 if (machine := self._heartbeat.start()) is None:
                     break
                 self._lock.release()
+                if not wait:
+                    raise Held
                 if machine != told:
                     progress.line(f"{machine} is at {folder}; waiting for it")
                     told = machine

@@ -15,7 +15,7 @@ from lipexp.config import Request, flatten, typed
 from lipexp.errors import UserError
 from lipexp.files import write_json, write_table, write_text
 from lipexp.registry import resolve
-from lipexp.runs.claim import Claim
+from lipexp.runs.claim import Claim, Held
 from lipexp.runs.job import CHECKPOINT, Job, Progress, Result, Silent
 from lipexp.runs.log import broken
 from lipexp.runs.outcome import Outcome
@@ -23,18 +23,27 @@ from lipexp.runs.summary import read_summary
 from lipexp.tasks import TASKS
 
 
-def execute(request: Request, progress: Progress | None = None, job: Job | None = None) -> Outcome:
+def execute(
+    request: Request,
+    progress: Progress | None = None,
+    job: Job | None = None,
+    *,
+    wait: bool = True,
+) -> Outcome:
     """Runs a request unless it is done, from its checkpoint on if there is one.
 
-    ``job``: the request's, where it is prepared already.  Never raises for what a run can raise: in
-    a sweep the next point follows.
+    ``job``: the request's, where it is prepared already.  ``wait``: for another process that is at
+    it; else the outcome is held.  Never raises for what a run can raise: in a sweep the next point
+    follows.
     """
     progress = progress or Silent()
     try:
         if not request.force and (done := _if_done(request)):
             return done
         job = job or TASKS[request.task["name"]](request)
-        claim = _Claim(request, progress)
+        claim = _Claim(request, progress, wait=wait)
+    except Held:
+        return Outcome(request.folder, held=True)
     except UserError as error:
         return Outcome(error=error)
     except MemoryError as error:
@@ -46,7 +55,7 @@ def execute(request: Request, progress: Progress | None = None, job: Job | None 
 
 
 def execute_together(
-    requests: Sequence[Request], progress: Progress | None = None
+    requests: Sequence[Request], progress: Progress | None = None, *, wait: bool = True
 ) -> Iterator[Outcome]:
     """The same of requests that differ in their seeds alone, in one computation where it can be.
 
@@ -58,7 +67,7 @@ def execute_together(
         with suppress(UserError, MemoryError):  # each says for itself what is wrong
             jobs = resolve(prepare)(requests)
     for request, job in zip(requests, jobs, strict=True):
-        yield execute(request, progress, job)
+        yield execute(request, progress, job, wait=wait)
 
 
 def _digest(request: Request, notes: Sequence[str] = ()) -> str:
@@ -147,9 +156,10 @@ class _Claim(Claim):
     Raises UserError where the folder cannot be written.
     """
 
-    def __init__(self, request: Request, progress: Progress):
+    def __init__(self, request: Request, progress: Progress, *, wait: bool = True):
         self._request = request
-        super().__init__(request.folder, progress, asked=f"outputs={request.outputs}")
+        asked = f"outputs={request.outputs}"
+        super().__init__(request.folder, progress, asked=asked, wait=wait)
         if request.force:
             for name in ("summary.json", "log.txt", CHECKPOINT):
                 (self._folder / name).unlink(missing_ok=True)

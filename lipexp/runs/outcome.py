@@ -13,12 +13,13 @@ class Outcome:
     """What came of one request: a finished folder, or the error that stands in its place.
 
     ``text`` is what there is to say of a finished run; ``fresh`` is False for a run that had been
-    done before.
+    done before.  ``held``: nothing came of it, for somebody else was at the folder.
     """
 
     folder: Path | None = None
     text: str = ""
     fresh: bool = True
+    held: bool = False
     error: UserError | RunError | None = None
 
     @property

@@ -9,12 +9,14 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import hydra
 import pandas as pd
 import pytest
+from filelock import FileLock
 from omegaconf import OmegaConf
 
 from lipexp import config
@@ -216,7 +218,7 @@ def _workers(here) -> list[str]:
 ANSWERS_ONCE = """
 import sys, time
 sys.stdin.readline()
-print('[{"folder": null, "fresh": true, "status": 0, "line": ""}]', flush=True)
+print('[{"folder": null, "fresh": true, "held": false, "status": 0, "line": ""}]', flush=True)
 time.sleep(600)
 """
 
@@ -246,6 +248,12 @@ def test_all_workers_are_told_to_end_before_one_that_does_not_is_killed(here, mo
     ended.close()
     assert told == [-signal.SIGTERM]
     assert started[0].returncode == -signal.SIGKILL
+
+
+def test_a_mistake_in_a_thread_of_the_pool_is_raised_and_not_waited_for(here, monkeypatch):
+    monkeypatch.setattr(pool._Worker, "ask", lambda *_, **__: [{"no": "outcome"}])
+    with pytest.raises(KeyError):
+        next(pool.run(points_of(["seed=0"]), [[0]], [{}], here))
 
 
 def test_the_same_request_twice_is_one_run(capsys, here):
@@ -292,6 +300,36 @@ def test_sweeps_of_the_same_second_keep_their_own_tables(capsys, here, monkeypat
     tables = sorted(path.read_text() for path in here.glob("outputs/sweeps/*/points.csv"))
     assert ["seed=1" in table for table in tables] == [True, False]
     assert sorted(path.name for path in here.glob("outputs/sweeps/*")) == ["now", "now-2"]
+
+
+@pytest.mark.parametrize("launcher", ["basic", "gpus"])
+def test_a_point_that_somebody_else_is_at_waits_until_the_others_are_done(capsys, here, launcher):
+    points = points_of([*SMALL, "seed=0,1,2", "outputs=outputs"])
+    held, *others = (point.request.folder for point in points)
+    held.mkdir(parents=True)
+    lock = FileLock(held / ".lock")
+    seen = []
+
+    def hold():
+        with lock:
+            taken.set()
+            deadline = time.monotonic() + 60
+            while not all((folder / "summary.json").exists() for folder in others):
+                if time.monotonic() > deadline:
+                    return
+                time.sleep(0.02)
+            seen.extend(others)
+
+    taken = threading.Event()
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert taken.wait(60)
+    words = [*SMALL, "seed=0,1,2", f"hydra/launcher={launcher}"]
+    status, out, err = run(capsys, "run", "-m", *words)
+    holder.join()
+    assert (status, seen) == (0, others), err
+    assert "3 points: 3 done" in out
+    assert (held / "summary.json").exists()
 
 
 def test_a_worker_that_cannot_be_started_costs_its_points(capsys, here, monkeypatch):
