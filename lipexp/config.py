@@ -95,6 +95,8 @@ KEYS: dict[str, Check] = {
 # What a run's numbers do not depend on, and so no part of its identity.
 NOT_IDENTITY = ("device", "force", "outputs", "plugins", "dataset.folder", "task.eps")
 
+RECIPE_HEADER = "its file must begin with the line: # @package _global_"
+
 
 @lru_cache
 def conf_folder() -> Path:
@@ -187,6 +189,10 @@ class Request:
 
 def read(config: Mapping[str, Any]) -> Request:
     """Checks keys, types, ranges and combinations; raises UserError with one line."""
+    if recipe := config.get("experiment"):  # Hydra put it there, beside the keys it should set
+        raise UserError(
+            f"experiment: {', '.join(map(str, recipe))} would be ignored; {RECIPE_HEADER}"
+        )
     config = {key: value for key, value in config.items() if key != "experiment"}
     for name in list_of(text)(config.get("plugins") or []):
         plugins.load(name)  # a recipe's; those that are typed are loaded already
@@ -321,14 +327,22 @@ def unknown_key_line(key: str, chosen: Mapping[str, str]) -> str:
     """What to say of a key that does not exist, given the groups' chosen names (may be empty)."""
     group, _, rest = key.partition(".")
     if rest and group in GROUPS:
-        having = [name for name in choices(group) if rest in (choice_keys(group, name) or ())]
+        having = [name for name in sorted(GROUPS[group]) if rest in _own_keys(group, name)]
         name = chosen.get(group)
         subject = f"{group}={name}" if name else group
         if having:
             verb = "has" if len(having) == 1 else "have"
             return f"{subject} has no key {rest!r}; {group}={', '.join(having)} {verb}"
-        own = (choice_keys(group, name) or frozenset()) - {"name"} if name else ()
+        own = _own_keys(group, name) if name else ()
         keys = f"its keys: {', '.join(sorted(own))}" if own else "it has none"
         return f"{subject} has no key {rest!r}; {keys}"
     every = {*(k for k in KEYS if "." not in k), *GROUPS, "experiment"}
     return f"unknown key {key!r}; nearest: {', '.join(nearest(key, every))}"
+
+
+def _own_keys(group: str, name: str) -> frozenset[str]:
+    """The keys of one choice, shipped or a plugin's; none of a name that is neither."""
+    shipped = choice_keys(group, name)
+    if shipped is not None:
+        return shipped - {"name"}
+    return frozenset(GROUPS[group].fact(name, "keys", ()) if name in GROUPS[group] else ())

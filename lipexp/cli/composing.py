@@ -46,6 +46,7 @@ def compose(flags: list[str], overrides: list[str], task: Callable[[DictConfig],
     import hydra
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     _store_plugins()
     find_launchers()
@@ -57,7 +58,7 @@ def compose(flags: list[str], overrides: list[str], task: Callable[[DictConfig],
             version_base="1.3", config_path=str(config.conf_folder()), config_name="config"
         )
         decorate(task)()
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
+    except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
         raise UserError(requests.explain(error, overrides)) from error
     except OSError as error:
         raise UserError(f"outputs: cannot be written ({error.strerror})") from error

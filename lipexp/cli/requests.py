@@ -10,7 +10,15 @@ import re
 import shlex
 from collections.abc import Sequence
 
-from lipexp.config import GROUPS, KEYS, choices, conf_folder, typed, unknown_key_line
+from lipexp.config import (
+    GROUPS,
+    KEYS,
+    RECIPE_HEADER,
+    choices,
+    conf_folder,
+    typed,
+    unknown_key_line,
+)
 from lipexp.errors import UserError
 from lipexp.registry import nearest
 
@@ -102,6 +110,8 @@ def explain(error: Exception, overrides: Sequence[str]) -> str:
     message = str(error)
     if match := re.search(r"Ambiguous value for argument '([^']+)'", message):
         return f"{match[1]}: several values make a sweep: lipexp run -m {match[1]}"
+    if mark := getattr(error, "problem_mark", None):  # PyYAML's
+        return f"{mark.name}, line {mark.line + 1}: no YAML: {error.problem}"
     override = getattr(error, "override", None)
     if override:
         key, _, value = override.partition("=")
@@ -145,6 +155,12 @@ def _missing_choice(path: str, options: list[str]) -> str:
 
 
 def _unknown(key: str, overrides: Sequence[str]) -> str:
+    if key.startswith("hydra.launcher."):
+        launcher = value_of(overrides, "hydra/launcher") or "basic"
+        own = "hydra/launcher=gpus has runs_per_gpu and slots"
+        return f"hydra/launcher={launcher} has no key {key.rpartition('.')[2]!r}; {own}"
+    if "@experiment" in key:
+        return f"experiment: {key.partition('@')[0]} would be ignored; {RECIPE_HEADER}"
     if key.startswith("hydra"):
         return f"Hydra has no key {key!r}"
     if key in GROUPS:

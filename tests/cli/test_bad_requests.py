@@ -124,7 +124,21 @@ REQUESTS = [
     "init=gnd",
     "collect nothing_here",
     "collect --by",
+    "run -m hydra.launcher.runs_per_gpu=2",
+    "run --config-dir recipes experiment=no_yaml",
+    "run --config-dir recipes experiment=no_header",
+    "run --config-dir recipes experiment=no_header_and_a_choice",
+    "run --config-dir recipes experiment=a_list",
+    "run -m --config-dir recipes experiment=no_yaml",
+    "run -m --config-dir recipes experiment=no_header seed=0,1",
 ]
+
+RECIPES = {
+    "no_yaml": "# @package _global_\ndepth: [\n",
+    "no_header": "# three layers\n# @package _global_\ndepth: 3\nwidth: 16\n",
+    "no_header_and_a_choice": "defaults:\n  - override /model: sll\n",
+    "a_list": "- depth\n- width\n",
+}
 
 
 @pytest.fixture
@@ -132,6 +146,10 @@ def here(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken.py").write_text("import no_such_module_anywhere\n")
+    for name, text in RECIPES.items():
+        path = tmp_path / "recipes" / "experiment" / f"{name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("LIPEXP_DATA_DIR", raising=False)
     monkeypatch.delenv("LIPEXP_TRACEBACK", raising=False)
@@ -146,7 +164,7 @@ def test_wrong_requests_as_the_golden_file_has_them(capsys, request, here):
         status, out, err = run(capsys, *argv)
         parts.append(filtered(transcript(argv, status, out, err), here))
         left = set(os.listdir(here)) - {"__pycache__"}
-        assert left == {"file", "empty", "broken.py"}, line
+        assert left == {"file", "empty", "broken.py", "recipes"}, line
         assert status == 2, line
         last = err.splitlines()
         assert last, line
