@@ -53,6 +53,8 @@ def main(argv: list[str]) -> int:
     metric = arguments.metric or _default_metric(runs)
     if by is not None or arguments.metric is not None or arguments.against is not None:
         by = varying(with_metric(runs, metric)) or ["model"] if by is None else by
+        if arguments.against and arguments.against not in by:
+            by = [*by, arguments.against]
         grouped, unlike = group(runs, by, metric), pooled(runs, by, metric)
         stem = "_".join([metric, "by", *by]).replace("/", "-")
         tables[stem] = grouped
@@ -96,7 +98,8 @@ def _parser() -> Parser:
     parser.add_argument(
         "--against",
         choices=("depth", "width", "init"),
-        help="what the metric is drawn against (default: what varies of them, in this order)",
+        help="what the metric is drawn against, and grouped by too (default: drawn against what "
+        "varies of them, in this order)",
     )
     parser.add_argument(
         "--out",

@@ -228,9 +228,10 @@ def test_the_same_runs_give_the_same_bytes(here):
     assert {path.name: path.read_bytes() for path in (here / "o").iterdir()} == first
 
 
-def test_what_is_asked_for_is_the_first_plot_with_the_numbers_of_its_table(here):
+@pytest.mark.parametrize("by", ["model,depth", "model"])  # the axis groups, named or not
+def test_what_is_asked_for_is_the_first_plot_with_the_numbers_of_its_table(here, by):
     make_sweep("runs", 48, depth=9)
-    data = collected("--by", "model,depth", "--metric", METRIC, "--against", "depth").data
+    data = collected("--by", by, "--metric", METRIC, "--against", "depth").data
     first = data["plots"][0]
     assert (first["metric"], first["against"], first["by"]) == (METRIC, "depth", ["model"])
     table = pd.read_csv(f"o/{METRIC}_by_model_depth.csv")

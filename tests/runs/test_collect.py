@@ -259,6 +259,9 @@ def test_unknown_columns_and_metrics_name_the_nearest(sweep):
         group(runs, ["model"], "law")
     with pytest.raises(UserError, match="unknown metric 'depth'; nearest"):
         group(runs, ["model"], "depth")
+    bare = runs.assign(commit=np.nan)  # of runs that were made outside of a clone
+    with pytest.raises(UserError, match=r"unknown metric 'commot'; nearest: (?!.*commit)"):
+        group(bare, ["model"], "commot")
     nobody = runs[runs["status"] != "done"]
     with pytest.raises(UserError, match=f"no finished run has {METRIC}"):
         group(nobody, ["model"], METRIC)

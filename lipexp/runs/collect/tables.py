@@ -76,7 +76,7 @@ def with_metric(runs: pd.DataFrame, metric: str) -> pd.DataFrame:
     """The done runs that have a metric.  Raises UserError where it is none, or none has it."""
     metrics = [key for key in runs.select_dtypes("number") if not is_setting(key)]
     if metric not in metrics:
-        near = ", ".join(nearest(metric, metrics))
+        near = ", ".join(nearest(metric, runs[metrics].dropna(axis="columns", how="all")))
         raise UserError(f"unknown metric {metric!r}; nearest: {near}" if near else _nobody(metric))
     finished = runs[(runs["status"] == DONE) & runs[metric].notna()]
     if finished.empty:
