@@ -436,15 +436,14 @@ def test_a_full_disk_harms_nothing_and_the_certification_goes_on(run, monkeypatc
     assert certify(of_run(str(run), QUICK)).error is None
 
 
-def test_what_nobody_foresaw_is_one_line_and_a_trace_behind_the_log(run, monkeypatch):
+@pytest.mark.parametrize("kind", [ZeroDivisionError, SystemExit])
+def test_what_nobody_foresaw_is_one_line_and_a_trace_behind_the_log(run, monkeypatch, kind):
     def breaking(*_, **__):
-        raise ZeroDivisionError("so it is\nand more")
+        raise kind("so it is\nand more")
 
     monkeypatch.setattr(certify_task, "attack_batch", breaking)
     outcome = certify(of_run(str(run), QUICK))
-    assert outcome.line.startswith(
-        "certifying broke (ZeroDivisionError: so it is); the trace is in"
-    )
+    assert outcome.line.startswith(f"certifying broke ({kind.__name__}: so it is); the trace is in")
     log = (run / "log.txt").read_text()
     assert "Traceback" in log
     assert "accuracy" in log  # what the training told

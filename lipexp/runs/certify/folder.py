@@ -74,7 +74,7 @@ def _run(job, asked: Asked, identity: str, progress: Progress) -> Outcome:
     progress.unit = job.unit
     try:
         text, wrong = _certify(job, asked, identity, progress)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a layer of one's own may say sys.exit
         remedy = "certify again without --force" if asked.force else "certify again"
         told = broken(error, folder, what="certifying", remedy=remedy)
         return Outcome(folder, error=told)
