@@ -217,8 +217,8 @@ MUTANTS = [
         EXACT,
         (
             "layers/gram.py",
-            "_InversePower.apply(sums, -0.5,",
-            "_InversePower.apply(sums + 1e-6, -0.5,",
+            "_inverse_power(sums, -0.5,",
+            "_inverse_power(sums + 1e-6, -0.5,",
         ),
     ),
     mutant(

@@ -50,17 +50,15 @@ def weighted_sums(overlap: Tensor, log_q: Tensor | None) -> Tensor:
 
 
 class GramSums(torch.autograd.Function):
-    """(``gram_sums`` without q, signs), by blocks of the upper triangle of G = V^T V.
+    """``gram_sums`` without q, by blocks of the upper triangle of G = V^T V.
 
     With S = sign(G) and u = dL/dr:  dL/dV = V (S o (u 1^T + 1 u^T)), because
     dr_j = sum_i S_ij dG_ij, dG = dV^T V + V^T dV and S is symmetric.  The factor is symmetric too,
     so it is applied block by block and never stored whole.  See Note [torch.func].
     """
 
-    generate_vmap_rule = True
-
     @staticmethod
-    def forward(v: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx, v: Tensor) -> Tensor:
         n = v.shape[1]
         r = v.new_zeros(n)
         signs = []
@@ -70,18 +68,14 @@ class GramSums(torch.autograd.Function):
             r[start:stop] += size.sum(1)
             r[stop:] += size[:, stop - start :].sum(0)
             signs.append(block.sign_())
-        return r, *signs
+        ctx.save_for_backward(v, *signs)
+        ctx.save_for_forward(v)
+        return r
 
     @staticmethod
-    def setup_context(ctx, inputs, output) -> None:
-        _keep(ctx, *inputs, *output[1:])
-
-    @staticmethod
-    def backward(ctx, u: Tensor | None, *_) -> Tensor | None:
-        if u is None:
-            return None
+    def backward(ctx, u: Tensor) -> Tensor:
         v, *signs = ctx.saved_tensors
-        if torch.is_grad_enabled():  # recorded, as torch.func does always; vmap knows no addmm_
+        if torch.is_grad_enabled() or _transformed():  # recorded, or cotangents mapped over
             return v @ ((v.mT @ v).sign() * (u[:, None] + u))
         gradient = torch.empty_like(v)
         for (start, stop), sign in zip(_blocks(v.shape[1]), signs, strict=True):
@@ -93,10 +87,10 @@ class GramSums(torch.autograd.Function):
         return gradient
 
     @staticmethod
-    def jvp(ctx, change: Tensor) -> tuple[Tensor | None, ...]:
-        v, *signs = ctx.saved_tensors
+    def jvp(ctx, change: Tensor) -> Tensor:
+        (v,) = ctx.saved_tensors
         half = change.mT @ v
-        return ((v.mT @ v).sign() * (half + half.mT)).sum(0), *[None] * len(signs)
+        return ((v.mT @ v).sign() * (half + half.mT)).sum(0)
 
 
 def _blocks(n: int) -> list[tuple[int, int]]:
@@ -104,21 +98,8 @@ def _blocks(n: int) -> list[tuple[int, int]]:
     return list(pairwise(round(n * k / BLOCKS) for k in range(BLOCKS + 1)))
 
 
-def _keep(ctx, v: Tensor, *constants: Tensor) -> None:
-    """Saves the input, and outputs of no use but to know signs.
-
-    Note [torch.func]: forward and setup_context apart, a jvp, and operations that vmap knows.  All
-    that a derivative is made of is the input or a sign, whose own derivative is 0, so that second
-    derivatives are right as well.
-    """
-    ctx.mark_non_differentiable(*constants)
-    ctx.set_materialize_grads(False)  # no zeros of their size for the constants
-    ctx.save_for_backward(v, *constants)
-    ctx.save_for_forward(v, *constants)
-
-
 class KernelOverlaps(torch.autograd.Function):
-    """(``overlaps`` of a kernel, cross-correlations), by the products of its taps.
+    """``overlaps`` of a kernel, by the products of its taps.
 
     Let V_p be the (m, n) matrix of tap p = (a, b).  The cross-correlation at displacement d is
     G_d = sum_p V_p^T V_(p+d), and G_(-d) = G_d^T, so taps q >= p (row by row) give half of the
@@ -127,40 +108,34 @@ class KernelOverlaps(torch.autograd.Function):
     See Note [torch.func].
     """
 
-    generate_vmap_rule = True
-
     @staticmethod
-    def forward(v: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(ctx, v: Tensor) -> Tensor:
         taps = _taps(v)
         correlations = _correlations(taps, taps, v.shape[2])
-        return _over_displacements(correlations.abs()), correlations
+        ctx.save_for_backward(v, correlations)
+        ctx.save_for_forward(v, correlations)
+        return _over_displacements(correlations.abs())
 
     @staticmethod
-    def setup_context(ctx, inputs, output) -> None:
-        _keep(ctx, *inputs, output[1])
-
-    @staticmethod
-    def backward(ctx, u: Tensor | None, _) -> Tensor | None:
-        if u is None:
-            return None
+    def backward(ctx, u: Tensor) -> Tensor:
         v, correlations = ctx.saved_tensors
-        side, n = v.shape[2], u.shape[0]
-        signed = {}
+        side, signed = v.shape[2], {}
         both = correlations.sign() * (u + u.mT)
         for (a, b), factor in zip(_half_of_displacements(side), both, strict=True):
             signed[a, b], signed[-a, -b] = factor, factor.mT
         signed[0, 0] = both[0]
         places = _places(side)
-        rows = [torch.cat([signed[_apart(p, q)] for q in places], 1) for p in places]
-        gradient = _taps(v) @ torch.cat(rows)
-        return gradient.reshape(-1, side, side, n).permute(0, 3, 1, 2)
+        taps = _taps(v)
+        # One tap after another: the whole factor is k^2 times as large as what is left of it.
+        each = [taps @ torch.cat([signed[_apart(p, q)] for p in places]) for q in places]
+        return torch.stack(each, 2).reshape(v.shape)
 
     @staticmethod
-    def jvp(ctx, change: Tensor) -> tuple[Tensor, None]:
+    def jvp(ctx, change: Tensor) -> Tensor:
         v, correlations = ctx.saved_tensors
         taps, change, side = _taps(v), _taps(change), v.shape[2]
         moved = _correlations(change, taps, side) + _correlations(taps, change, side)
-        return _over_displacements(correlations.sign() * moved), None
+        return _over_displacements(correlations.sign() * moved)
 
 
 def _taps(v: Tensor) -> Tensor:
@@ -200,57 +175,53 @@ def _over_displacements(half: Tensor) -> Tensor:
     return half[0] + rest + rest.mT
 
 
+def _transformed() -> bool:
+    """Whether this runs inside of a function that torch.func transforms."""
+    return torch._C._are_functorch_transforms_active()
+
+
 def rescaling_sums(v: Tensor, log_q: Tensor | None = None) -> Tensor:
-    """``gram_sums``, by the fastest way there is."""
+    """``gram_sums``, by the fastest way there is.
+
+    Note [torch.func]: its transforms get the textbook form, because in a jvp of a jvp torch takes
+    what a Function's jvp returns for constant, and says nothing.  Second derivatives by plain
+    autograd go through the Functions' backward, which is made of the input and of signs; their own
+    derivative is 0.
+    """
     if v.dim() == 4 and v.shape[2] == 1:
         v = v[:, :, 0, 0]
+    if _transformed():
+        return gram_sums(v, log_q)
     if v.dim() == 4:
-        return weighted_sums(KernelOverlaps.apply(v)[0], log_q)
+        return weighted_sums(KernelOverlaps.apply(v), log_q)
     if log_q is None and v.shape[1] >= BLOCK_MINIMUM:
-        return GramSums.apply(v)[0]
+        return GramSums.apply(v)
     return gram_sums(v, log_q)
 
 
-class _InversePower(torch.autograd.Function):
+def _inverse_power(sums: Tensor, power: float, largest: float) -> Tensor:
     """sums^power for power = -1/2 or -1, at most ``largest``; 0 where the sum is 0 or infinite.
 
     Note [inverse powers]: no epsilon, which would break scale invariance and let small matrices
-    shrink to 0; a smaller factor is always sound.  The gradient is power * result / sum, in this
-    order: torch's own goes through result^3 (result^2), which overflows for small sums, and
-    0 * inf = NaN where a mask follows.  It is 0 where the result is 0 or was cut.
+    shrink to 0; a smaller factor is always sound.  What is differentiated is (s / s_0)^power with
+    the constant s_0 = s, which is 1: the gradient is then result * power / sum, in this order.
+    torch's own goes through result^3 (result^2), which overflows for small sums, and 0 * inf = NaN
+    where a mask follows.  It is 0 where the result is 0 or was cut.
     """
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(sums: Tensor, power: float, largest: float) -> Tensor:
-        positive = (sums > 0) & (sums < math.inf)
-        safe = torch.where(positive, sums, 1.0)
-        result = safe.rsqrt() if power == -0.5 else safe.reciprocal()
-        return torch.where(positive, result.clamp(max=largest), 0.0)
-
-    @staticmethod
-    def setup_context(ctx, inputs, output) -> None:
-        sums, ctx.power, ctx.largest = inputs
-        ctx.save_for_backward(sums, output)
-        ctx.save_for_forward(sums, output)
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:
-        return _InversePower.jvp(ctx, gradient, None, None), None, None
-
-    @staticmethod
-    def jvp(ctx, change: Tensor, *_) -> Tensor:
-        sums, result = ctx.saved_tensors
-        free = (result > 0) & (result < ctx.largest)
-        return torch.where(free, (change * result * ctx.power) / torch.where(free, sums, 1.0), 0.0)
+    given = sums.detach()
+    positive = (given > 0) & (given < math.inf)
+    safe = torch.where(positive, given, 1.0)
+    result = safe.rsqrt() if power == -0.5 else safe.reciprocal()
+    moving = torch.where(positive & (result <= largest), sums, 1.0)
+    result = torch.where(positive, result.clamp(max=largest), 0.0)
+    return result * (moving / moving.detach()) ** power
 
 
 def inverse_root(sums: Tensor) -> Tensor:
     """sums^(-1/2), at most 2^450 in float64: beyond, the sums behind it may have underflowed."""
-    return _InversePower.apply(sums, -0.5, torch.finfo(sums.dtype).tiny ** -0.44)
+    return _inverse_power(sums, -0.5, torch.finfo(sums.dtype).tiny ** -0.44)
 
 
 def inverse(sums: Tensor) -> Tensor:
     """1 / sums, at most 2^900 in float64."""
-    return _InversePower.apply(sums, -1.0, torch.finfo(sums.dtype).tiny ** -0.88)
+    return _inverse_power(sums, -1.0, torch.finfo(sums.dtype).tiny ** -0.88)

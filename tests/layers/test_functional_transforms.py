@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 import torch
 from torch import nn
@@ -128,6 +130,27 @@ def test_forward_mode_is_the_jacobian_times_the_direction(network):
     assert_same(jacfwd(of)(parameters), jacobian)
 
 
+@forward_mode
+def test_second_derivatives_are_autograds_whichever_mode_is_in_which(network):
+    net, x = network
+    parameters, own = parameters_of(net), list(net.parameters())
+    directions = {name: torch.randn_like(value) for name, value in parameters.items()}
+
+    def ahead(of):
+        return lambda at: jvp(of, (at,), (directions,))[1]
+
+    def back(of):
+        return lambda at: along(grad(of)(at).values())
+
+    def along(slopes):
+        return sum((g * d).sum() for g, d in zip(slopes, directions.values(), strict=True))
+
+    slopes = torch.autograd.grad(net(x).pow(3).sum(), own, create_graph=True)
+    expected = along(torch.autograd.grad(along(slopes), own))
+    for outer, inner in product((ahead, back), repeat=2):
+        assert_same(outer(inner(loss_by(net, x)))(parameters), expected)
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_networks_mapped_over_are_those_one_by_one(network, training):
     net, x = network
@@ -144,8 +167,8 @@ def test_networks_mapped_over_are_those_one_by_one(network, training):
 @pytest.mark.parametrize(
     ("sums", "shape"),
     [
-        (lambda v: gram.GramSums.apply(v)[0], (5, 9)),
-        (lambda v: gram.KernelOverlaps.apply(v)[0], (2, 3, 3, 3)),
+        (lambda v: gram.GramSums.apply(v), (5, 9)),
+        (lambda v: gram.KernelOverlaps.apply(v), (2, 3, 3, 3)),
         (lambda v: gram.inverse_root(gram.gram_sums(v)), (5, 4)),
         (lambda v: gram.inverse(gram.gram_sums(v)), (5, 4)),
     ],
