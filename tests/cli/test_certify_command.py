@@ -119,7 +119,7 @@ REFUSED = [
     ([RUN, "--device", "tpu"], "--device tpu: must be auto, cpu, cuda, or cuda:NUMBER"),
     ([RUN, "--device", "cuda:7"], "device=cuda:7 is not there: this machine has no CUDA device"),
     ([RUN, "--stpes", "3"], "no option '--stpes'; nearest: --steps"),
-    ([RUN, "--eps"], "argument --eps: expected one argument"),
+    ([RUN, "--eps"], "--eps: expected one argument"),
 ]
 
 

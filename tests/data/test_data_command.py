@@ -89,7 +89,7 @@ def test_download_fetches_what_is_not_whole_and_nothing_else(
         (["--fold=x"], "lipexp data has no option '--fold'; nearest: --folder"),
         (
             ["--folder"],
-            "lipexp data: argument --folder: expected one argument; see lipexp data --help",
+            "--folder: expected one argument; see lipexp data --help",
         ),
     ],
 )
