@@ -24,25 +24,26 @@ def sometimes(shape, generator, fails=False):
 
 
 @contextmanager
+def deserted(ends):
+    """The one end of a pair of descriptors whose other end has been closed."""
+    reader, writer = ends()
+    os.close(reader)
+    yield writer
+    os.close(writer)
+
+
 def pipe_without_a_reader():
-    read, write = os.pipe()
-    os.close(read)
-    yield write
-    os.close(write)
+    return deserted(os.pipe)
+
+
+def closed_terminal():
+    return deserted(pty.openpty)
 
 
 @contextmanager
 def full_disk():
     with open("/dev/full", "w") as file:
         yield file.fileno()
-
-
-@contextmanager
-def closed_terminal():
-    primary, secondary = pty.openpty()
-    os.close(primary)
-    yield secondary
-    os.close(secondary)
 
 
 @contextmanager
