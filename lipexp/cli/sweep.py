@@ -151,11 +151,15 @@ class _Sweep:
             from lipexp.launching import pool
 
             slots = pool.environments(launcher.runs_per_gpu, launcher.slots)
-            return lambda points: pool.run(points, self._groups(points), slots, self.folder)
+            gpus = bool(pool.visible_gpus())
+            return lambda points: pool.run(points, self._groups(points, gpus), slots, self.folder)
         if kind.startswith("hydra_plugins.hydra_submitit_launcher"):
             from lipexp.launching import cluster
 
-            return lambda points: cluster.run(points, launcher, self.folder)
+            gpus = cluster.asks_for_gpus(launcher)
+            return lambda points: cluster.run(
+                points, self._groups(points, gpus), launcher, self.folder
+            )
         if kind.startswith("hydra._internal"):
             return self._here
         raise UserError(
@@ -164,9 +168,10 @@ class _Sweep:
         )
 
     def _here(self, points: Sequence[Point]) -> Ended:
+        from lipexp.launching.pool import visible_gpus
         from lipexp.runs.execute import execute_together
 
-        turns = Turns(self._groups(points))
+        turns = Turns(self._groups(points, bool(visible_gpus())))
         for group, wait in collector.passing_by_what_is_loaded(turns):
             interrupts.check()
             began = time.perf_counter()
@@ -177,11 +182,9 @@ class _Sweep:
             for number, outcome in turns.ended(group, outcomes):
                 yield number, outcome, seconds
 
-    def _groups(self, points: Sequence[Point]) -> list[list[int]]:
-        """The numbers of points that are computed at once."""
-        from lipexp.launching.pool import visible_gpus
-
-        on_gpu = all(point.request.device != "cpu" for point in points) and visible_gpus()
+    def _groups(self, points: Sequence[Point], gpus: bool) -> list[list[int]]:
+        """The numbers of points that are computed at once, where there are GPUs or are not."""
+        on_gpu = gpus and all(point.request.device != "cpu" for point in points)
         if self._seeds == "together" or (self._seeds == "auto" and on_gpu):
             return by_seed(points)
         return [[number] for number in range(len(points))]

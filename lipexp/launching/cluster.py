@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,57 +18,59 @@ POLL = 1.0  # seconds between looks at the jobs
 
 
 class Job:
-    """A point's run as a job.  Interrupted for its time, it is queued again and goes on."""
+    """Runs that are computed together, as a job.  Out of time, it is queued again and goes on."""
 
-    def __call__(self, config: Mapping[str, Any]) -> Outcome:
-        from lipexp.runs.execute import execute
+    def __call__(self, configs: Sequence[Mapping[str, Any]]) -> list[Outcome]:
+        from lipexp.runs.execute import execute_together
 
-        return execute(read(config))
+        return list(execute_together([read(config) for config in configs]))
 
-    def checkpoint(self, config: Mapping[str, Any]):
+    def checkpoint(self, configs: Sequence[Mapping[str, Any]]):
         import submitit
 
-        return submitit.helpers.DelayedSubmission(self, config)
+        return submitit.helpers.DelayedSubmission(self, configs)
 
 
-def run(points: Sequence[Point], launcher, folder: Path) -> Iterator[tuple[int, Outcome, float]]:
+def asks_for_gpus(launcher) -> bool:
+    """Whether each of its jobs is to have a GPU."""
+    return any(launcher.params.get(key) for key in ("gpus_per_node", "gpus_per_task", "gres"))
+
+
+def run(
+    points: Sequence[Point], groups: Sequence[Sequence[int]], launcher, folder: Path
+) -> Iterator[tuple[int, Outcome, float]]:
     """(number in ``points``, outcome, seconds) of each, as they end; the points have requests.
 
-    ``launcher``: hydra-submitit-launcher's, of which the keys are taken.  ``folder``: of the sweep;
-    what submitit writes goes to its ``.submitit``.  A job that was killed or ran out of time is a
-    failed point; the others go on.  Raises UserError where there is no SLURM, and where it refuses
-    the jobs.
+    ``groups``: numbers of points that one job computes together.  ``launcher``:
+    hydra-submitit-launcher's, of which the keys are taken.  ``folder``: of the sweep; what submitit
+    writes goes to its ``.submitit``.  A job that was killed or ran out of time is failed points;
+    the others go on.  Raises UserError where there is no SLURM, and where it refuses the jobs.
     """
-    import submitit
-
-    kind = launcher._EXECUTOR
-    keys = {k: v for k, v in launcher.params.items() if k != "submitit_folder" and v is not None}
-    own = {"max_num_timeout"}  # of the executor, not of a job
+    home = folder / ".submitit"
+    executor = _executor(launcher, home)
+    at_once, surroundings = len(groups), nullcontext
+    if launcher._EXECUTOR == "local":  # where submitit starts whatever it is given
+        at_once, threads = _shares(len(groups), launcher.params.get("cpus_per_task"))
+        surroundings = lambda: _processes_with(threads, home / "controllers.log")  # noqa: E731
+    waiting, running = list(groups), {}
     try:
-        executor = submitit.AutoExecutor(
-            folder=folder / ".submitit" / "%j",
-            cluster=kind,
-            **{f"{kind}_{key}": keys[key] for key in own & keys.keys()},
-        )
-    except RuntimeError as error:
-        raise UserError(
-            f"hydra/launcher: there is no SLURM here ({_first_line(error)}); "
-            "hydra/launcher=submitit_local runs the same jobs on this machine"
-        ) from error
-    executor.update_parameters(
-        **{key if key in _COMMON else f"{kind}_{key}": keys[key] for key in keys.keys() - own}
-    )
-    try:
-        jobs = executor.map_array(Job(), [point.request.config for point in points])
-    except submitit.core.utils.FailedJobError as error:
-        raise UserError(
-            f"hydra/launcher: the jobs were refused ({_first_line(error)}); "
-            "hydra.launcher.partition, account, timeout_min, ... say what is asked for"
-        ) from error
-    try:
-        yield from _as_they_end(jobs, points)
+        while waiting or running:
+            room = at_once - len(running)
+            now, waiting = waiting[:room], waiting[room:]
+            if now:
+                with surroundings():
+                    jobs = _submit(executor, points, now)
+                began = time.perf_counter()
+                running |= {job: (group, began) for job, group in zip(jobs, now, strict=True)}
+            for job in [job for job in running if job.done()]:
+                group, began = running.pop(job)
+                seconds = (time.perf_counter() - began) / len(group)
+                for number, outcome in zip(group, _outcomes(job, group, points), strict=True):
+                    yield number, outcome, seconds
+            if running:
+                time.sleep(POLL)
     except BaseException:
-        for job in jobs:
+        for job in running:
             job.cancel(check=False)
         raise
 
@@ -78,24 +82,77 @@ _COMMON = frozenset(
 )  # fmt: skip
 
 
-def _as_they_end(jobs, points: Sequence[Point]) -> Iterator[tuple[int, Outcome, float]]:
-    began = time.perf_counter()
-    waiting = dict(enumerate(jobs))
-    while waiting:
-        for number, job in list(waiting.items()):
-            if job.done():
-                del waiting[number]
-                yield number, _outcome(job, points[number]), time.perf_counter() - began
-        if waiting:
-            time.sleep(POLL)
+def _executor(launcher, home: Path):
+    import submitit
+
+    kind = launcher._EXECUTOR
+    keys = {k: v for k, v in launcher.params.items() if k != "submitit_folder" and v is not None}
+    own = {"max_num_timeout"}  # of the executor, not of a job
+    try:
+        executor = submitit.AutoExecutor(
+            folder=home / "%j",
+            cluster=kind,
+            **{f"{kind}_{key}": keys[key] for key in own & keys.keys()},
+        )
+    except RuntimeError as error:
+        raise UserError(
+            f"hydra/launcher: there is no SLURM here ({_first_line(error)}); "
+            "hydra/launcher=submitit_local runs the same jobs on this machine"
+        ) from error
+    executor.update_parameters(
+        **{key if key in _COMMON else f"{kind}_{key}": keys[key] for key in keys.keys() - own}
+    )
+    return executor
 
 
-def _outcome(job, point: Point) -> Outcome:
+def _shares(jobs: int, wanted: int | None) -> tuple[int, int]:
+    """How many jobs run on this machine at once, and the threads of each."""
+    cores = len(os.sched_getaffinity(0))
+    threads = wanted or max(1, cores // jobs)
+    return max(1, cores // threads), threads
+
+
+@contextmanager
+def _processes_with(threads: int, stderr: Path):
+    """What is started in here has so many threads, and tells ``stderr`` what it has to say.
+
+    submitit's processes print a trace each on Ctrl-C, which ends the jobs by intention.
+    """
+    before, kept = os.environ.get("OMP_NUM_THREADS"), os.dup(2)
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    try:
+        with stderr.open("ab") as file:
+            os.dup2(file.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        if before is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = before
+
+
+def _submit(executor, points: Sequence[Point], groups: Sequence[Sequence[int]]):
+    import submitit
+
+    try:
+        return executor.map_array(
+            Job(), [[points[number].request.config for number in group] for group in groups]
+        )
+    except submitit.core.utils.FailedJobError as error:
+        raise UserError(
+            f"hydra/launcher: the jobs were refused ({_first_line(error)}); "
+            "hydra.launcher.partition, account, timeout_min, ... say what is asked for"
+        ) from error
+
+
+def _outcomes(job, group: Sequence[int], points: Sequence[Point]) -> list[Outcome]:
     try:
         return job.result()
     except Exception:  # of the cluster: killed, out of time, out of memory
         line = f"job {job.job_id} ended as {job.state}; what it printed is in {job.paths.stderr}"
-        return Outcome(point.request.folder, error=RunError(line))
+        return [Outcome(points[n].request.folder, error=RunError(line)) for n in group]
 
 
 def _first_line(error: Exception) -> str:

@@ -374,33 +374,6 @@ def test_a_dry_run_says_what_is_done_and_starts_nothing(capsys, here):
     )
 
 
-def test_submitit_on_this_machine_leaves_the_same_folders(capsys, here):
-    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
-    seeds = "seed=0,1"
-    assert run(capsys, "run", "-m", *SMALL, seeds, "outputs=alone")[0] == 0
-    status, out, err = run(capsys, "run", "-m", *SMALL, seeds, "hydra/launcher=submitit_local")
-    assert status == 0, err
-    assert "2 points: 2 done" in out
-    for table in (here / "outputs/runs").rglob("layers.csv"):
-        alone = here / "alone" / table.relative_to(here / "outputs")
-        assert table.read_bytes() == alone.read_bytes()
-
-
-def test_jobs_that_a_cluster_refuses_are_one_line(capsys, here, monkeypatch):
-    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
-    tools = here / "tools"
-    tools.mkdir()
-    refuses = "echo 'sbatch: error: Invalid account' >&2; exit 1"
-    for name, line in {"srun": "", "sbatch": refuses}.items():
-        (tools / name).write_text(f"#!/bin/sh\n{line}\n")
-        (tools / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
-    status, out, err = run(capsys, "run", "-m", *SMALL, SEEDS, "hydra/launcher=slurm")
-    assert (status, out) == (2, "")
-    assert "the jobs were refused (sbatch: error: Invalid account)" in err
-    assert os.listdir(here) == ["tools"]
-
-
 @pytest.mark.parametrize(
     ("words", "line"),
     [

@@ -1,0 +1,167 @@
+"""Points as jobs of submitit's: the same folders, no more at once than this machine bears."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+
+from lipexp.launching import cluster
+from lipexp.runs.outcome import Outcome
+from tests.cli.golden import run
+
+pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+
+SMALL = ("depth=3", "width=8", "batch=20")
+LOCAL = "hydra/launcher=submitit_local"
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def tables_of(here):
+    """(table, the table of the same run alone) of each run."""
+    tables = sorted((here / "outputs/runs").rglob("layers.csv"))
+    return [(table, here / "alone" / table.relative_to(here / "outputs")) for table in tables]
+
+
+def test_jobs_leave_the_folders_of_single_runs_to_the_bit(capsys, here):
+    assert run(capsys, "run", "-m", *SMALL, "seed=0,1", "outputs=alone")[0] == 0
+    status, out, err = run(capsys, "run", "-m", *SMALL, "seed=0,1", LOCAL)
+    assert status == 0, err
+    assert "2 points: 2 done" in out
+    tables = tables_of(here)
+    assert len(tables) == 2
+    for table, alone in tables:
+        assert table.read_bytes() == alone.read_bytes()
+
+
+def test_seeds_together_are_one_job(capsys, here):
+    words = (*SMALL, "activation=relu,tanh", "seed=0,1,2")
+    assert run(capsys, "run", "-m", *words, "outputs=alone")[0] == 0
+    status, out, err = run(capsys, "run", "-m", *words, LOCAL, "hydra.sweeper.seeds=together")
+    assert status == 0, err
+    assert "6 points: 6 done" in out
+    assert len(list((here / "outputs/sweeps").rglob("*_submitted.pkl"))) == 2
+    tables = tables_of(here)
+    assert len(tables) == 6
+    for table, alone in tables:
+        pd.testing.assert_frame_equal(pd.read_csv(table), pd.read_csv(alone), rtol=1e-9, atol=1e-9)
+
+
+class Jobs:
+    """An executor whose jobs end when they are looked at for the second time."""
+
+    def __init__(self):
+        self.running, self.most, self.calls, self.cancelled = 0, 0, 0, 0
+
+    def map_array(self, function, configs):
+        self.calls += 1
+        self.running += len(configs)
+        self.most = max(self.most, self.running)
+        return [Twice(self, len(each)) for each in configs]
+
+
+class Twice:
+    def __init__(self, jobs, points):
+        self._jobs, self._points, self._looks = jobs, points, 0
+
+    def done(self):
+        self._looks += 1
+        if self._looks == 2:
+            self._jobs.running -= 1
+        return self._looks == 2
+
+    def result(self):
+        return [Outcome()] * self._points
+
+    def cancel(self, check):
+        self._jobs.cancelled += 1
+
+
+@pytest.fixture
+def launch(monkeypatch, tmp_path):
+    """(jobs, run over so many points), a group each, with the keys of a launcher of that kind."""
+    jobs = Jobs()
+    monkeypatch.setattr(cluster, "_executor", lambda launcher, home: jobs)
+    monkeypatch.setattr(cluster, "POLL", 0)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1, 2, 3, 4, 5})
+    (tmp_path / ".submitit").mkdir()
+
+    def start(kind, points, **keys):
+        asked = [SimpleNamespace(request=SimpleNamespace(config={}))] * points
+        launcher = SimpleNamespace(_EXECUTOR=kind, params=keys)
+        return cluster.run(asked, [[number] for number in range(points)], launcher, tmp_path)
+
+    return jobs, start
+
+
+@pytest.mark.parametrize(("each", "at_once"), [(None, 6), (2, 3), (4, 1), (9, 1)])
+def test_this_machine_has_as_many_jobs_at_once_as_cores_for_them(launch, each, at_once):
+    jobs, start = launch
+    before = os.environ.get("OMP_NUM_THREADS")
+    ended = [number for number, _, _ in start("local", 20, cpus_per_task=each)]
+    assert sorted(ended) == list(range(20))
+    assert jobs.most == at_once
+    assert os.environ.get("OMP_NUM_THREADS") == before
+
+
+def test_slurm_is_given_all_jobs_as_one_array(launch):
+    jobs, start = launch
+    assert len(list(start("slurm", 20, cpus_per_task=4))) == 20
+    assert (jobs.calls, jobs.most) == (1, 20)
+
+
+def test_jobs_that_run_are_cancelled_when_nobody_listens_any_more(launch):
+    jobs, start = launch
+    ended = start("local", 20)
+    next(ended)
+    ended.close()
+    assert jobs.cancelled == 5
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"), [("gpus_per_node", True), ("gres", True), ("cpus_per_task", False)]
+)
+def test_a_job_asks_for_gpus_by_its_keys(key, expected):
+    launcher = SimpleNamespace(params={"gpus_per_node": None, key: 1})
+    assert cluster.asks_for_gpus(launcher) is expected
+
+
+def test_ctrl_c_ends_the_jobs_with_one_line(here):
+    words = ["task=train", "task.epochs=10000", "width=8", "seed=0,1", LOCAL]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lipexp", "run", "-m", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    while not list((here / "outputs").rglob("checkpoint.safetensors")):
+        assert process.poll() is None
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)  # when the last that has its pipes has ended
+    assert process.returncode == 130
+    assert (out, err) == ("", "lipexp: interrupted; 0 points done; the same command goes on\n")
+
+
+def test_jobs_that_a_cluster_refuses_are_one_line(capsys, here, monkeypatch):
+    tools = here / "tools"
+    tools.mkdir()
+    refuses = "echo 'sbatch: error: Invalid account' >&2; exit 1"
+    for name, line in {"srun": "", "sbatch": refuses}.items():
+        (tools / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tools / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    status, out, err = run(capsys, "run", "-m", *SMALL, "seed=0,1", "hydra/launcher=slurm")
+    assert (status, out) == (2, "")
+    assert "the jobs were refused (sbatch: error: Invalid account)" in err
+    assert os.listdir(here) == ["tools"]
