@@ -62,8 +62,8 @@ def one_of(*allowed: Any) -> Check:
                 return value
         names = [str(choice).lower() for choice in allowed]
         near = nearest(str(value), names, 1) if isinstance(value, str) and len(names) > 4 else []
-        hint = f" (nearest: {near[0]})" if near and near[0] != names[0] else ""
-        raise ValueError(f"must be one of {', '.join(names)}{hint}")
+        closing = f" (nearest: {near[0]})" if near else ""
+        raise ValueError(f"must be one of {', '.join(names)}{closing}")
 
     return check
 

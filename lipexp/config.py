@@ -38,7 +38,7 @@ from lipexp.errors import UserError
 from lipexp.inits import INITS
 from lipexp.layers import LAYERS
 from lipexp.networks import NETWORKS
-from lipexp.registry import Registry, nearest
+from lipexp.registry import Registry, hint
 from lipexp.tasks import TASKS
 from lipexp.training import AUGMENTATIONS, OPTIMIZERS, SCHEDULES
 
@@ -337,7 +337,7 @@ def unknown_key_line(key: str, chosen: Mapping[str, str]) -> str:
         keys = f"its keys: {', '.join(sorted(own))}" if own else "it has none"
         return f"{subject} has no key {rest!r}; {keys}"
     every = {*(k for k in KEYS if "." not in k), *GROUPS, "experiment"}
-    return f"unknown key {key!r}; nearest: {', '.join(nearest(key, every))}"
+    return f"unknown key {key!r}; {hint(key, every)}"
 
 
 def _own_keys(group: str, name: str) -> frozenset[str]:

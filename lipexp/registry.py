@@ -12,11 +12,23 @@ from lipexp.errors import UserError
 
 
 def nearest(name: str, candidates: Iterable[str], count: int = 3) -> list[str]:
-    """The candidates most like ``name``, best first; all of a short list where none is like it."""
+    """The candidates most like ``name``, best first; none where none is like it."""
     candidates, name = sorted(candidates), name.casefold()
     near = difflib.get_close_matches(name, candidates, count, cutoff=0.5)
     near += [c for c in candidates if c not in near and name and c.startswith(name)]
-    return near[:count] or candidates[:8]
+    return near[:count]
+
+
+def hint(name: str, candidates: Iterable[str], most: int = 12) -> str:
+    """What there is instead of ``name``: "nearest: sll", or "known: ..." where none is like it.
+
+    Empty where there are no candidates.
+    """
+    known = sorted(candidates)
+    if near := nearest(name, known):
+        return f"nearest: {', '.join(near)}"
+    shown = [*known[:most], "..."] if len(known) > most else known
+    return f"known: {', '.join(shown)}" if known else ""
 
 
 def resolve(where: Any) -> Any:
@@ -68,8 +80,7 @@ class Registry(Mapping):
     def entry(self, name: str) -> Entry:
         """The entry of that name, its code not imported."""
         if name not in self._entries:
-            near = ", ".join(nearest(str(name), self._entries))
-            raise UserError(f"unknown {self.kind} {name!r}; nearest: {near}")
+            raise UserError(f"unknown {self.kind} {name!r}; {hint(str(name), self._entries)}")
         return self._entries[name]
 
     def fact(self, name: str, key: str, default: Any = None) -> Any:

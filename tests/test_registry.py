@@ -11,7 +11,7 @@ from lipexp.errors import UserError
 from lipexp.inits import INITS
 from lipexp.layers import LAYERS
 from lipexp.networks import NETWORKS
-from lipexp.registry import Entry, Registry, nearest
+from lipexp.registry import Entry, Registry, hint, nearest
 
 GROUPS = {"model": LAYERS, "network": NETWORKS, "init": INITS, "dataset": DATASETS}
 
@@ -24,9 +24,13 @@ def test_an_unknown_name_names_the_nearest():
     assert registry["sll"] == pytest.approx(3.14159, abs=1e-5)
 
 
-def test_nearest_falls_back_on_everything_where_nothing_is_near():
+def test_a_hint_is_what_is_near_or_everything_there_is():
     assert nearest("dept", ["depth", "width"]) == ["depth"]
-    assert nearest("zzz", ["b", "a"]) == ["a", "b"]
+    assert hint("dept", ["depth", "width"]) == "nearest: depth"
+    assert nearest("zzz", ["b", "a"]) == []
+    assert hint("zzz", ["b", "a"]) == "known: a, b"
+    assert hint("zzz", ["c", "b", "a"], most=2) == "known: a, b, ..."
+    assert hint("zzz", []) == ""
 
 
 def test_a_plugins_entry_is_added_once():

@@ -55,11 +55,9 @@ def main(argv: list[str]) -> int:
     if "=" in command:
         raise UserError(f"{command!r} is no command; write lipexp run {' '.join(argv)}")
     if command not in COMMANDS:
-        from lipexp.registry import nearest
+        from lipexp.registry import hint
 
-        raise UserError(
-            f"unknown command {command!r}; nearest: {', '.join(nearest(command, COMMANDS))}"
-        )
+        raise UserError(f"unknown command {command!r}; {hint(command, COMMANDS)}")
     from importlib import import_module
 
     return import_module(f"lipexp.cli.{command}").main(rest)

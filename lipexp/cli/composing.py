@@ -41,7 +41,7 @@ def compose(flags: list[str], overrides: list[str], task: Callable[[DictConfig],
 
     With -m among the flags, what was typed goes to ``task.sweep`` instead.
     """
-    for name in requests.plugins_of(overrides):
+    for name in requests.plugins_of(flags, overrides):
         plugins.load(name)
     import hydra
     from hydra.errors import HydraException

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from lipexp.launching.points import Point
 
@@ -28,8 +29,7 @@ def listing(points: Sequence[Point]) -> str:
         seen.add(folder)
         if done_before(point.request) and not point.request.force:
             done += 1
-            took = (read_summary(folder) or {}).get("seconds")
-            seconds += [took] if isinstance(took, (int, float)) else []
+            seconds += _took(read_summary(folder) or {})
             lines.append(f"done    {point.asked}  {folder}")
         else:
             left += 1
@@ -41,6 +41,12 @@ def listing(points: Sequence[Point]) -> str:
         each = sum(seconds) / len(seconds)
         counts += f"; about {_duration(left * each)} one after the other, at {each:.1f} s each"
     return "\n".join([*lines, counts])
+
+
+def _took(summary: Mapping[str, Any]) -> list[float]:
+    """The seconds that a run took; a training that was stopped counts its last attempt alone."""
+    told = [summary.get(key) for key in ("seconds", "training_seconds")]
+    return [max(numbers)] if (numbers := [x for x in told if isinstance(x, (int, float))]) else []
 
 
 def _duration(seconds: float) -> str:

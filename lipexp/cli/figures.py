@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from lipexp.cli.parser import Parser
 from lipexp.errors import RunError, UserError
 from lipexp.figures import FIGURES
-from lipexp.registry import nearest
+from lipexp.registry import hint
 
 if TYPE_CHECKING:
     from lipexp.figures.making import Made
@@ -27,8 +27,7 @@ def main(argv: list[str]) -> int:
     arguments = _parser().parse_args(argv)
     names = _names(arguments.names, arguments.all)
     if arguments.size not in (None, *SIZES):
-        near = ", ".join(nearest(arguments.size, SIZES))
-        raise UserError(f"--size {arguments.size!r} is unknown; nearest: {near}")
+        raise UserError(f"--size {arguments.size!r} is unknown; {hint(arguments.size, SIZES)}")
     out = Path(arguments.out)
     made, left_out = [], {}
     try:

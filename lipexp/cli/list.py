@@ -13,7 +13,7 @@ from lipexp.figures import FIGURES
 from lipexp.inits import INITS
 from lipexp.layers import LAYERS
 from lipexp.networks import NETWORKS
-from lipexp.registry import Registry, nearest
+from lipexp.registry import Registry, hint
 from lipexp.tasks import TASKS
 from lipexp.training import AUGMENTATIONS, OPTIMIZERS, SCHEDULES
 
@@ -81,8 +81,7 @@ def main(argv: list[str]) -> int:
         return 0
     for what in chosen:
         if _section(what) is None:
-            near = ", ".join(nearest(what, SECTIONS))
-            raise UserError(f"nothing to list under {what!r}; nearest: {near}")
+            raise UserError(f"nothing to list under {what!r}; {hint(what, SECTIONS)}")
     names = [_section(what) for what in chosen] or list(SECTIONS)
     for position, name in enumerate(names):
         key, lines = SECTIONS[name]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from lipexp.errors import UserError
-from lipexp.registry import nearest
+from lipexp.registry import hint
 
 
 class Parser(argparse.ArgumentParser):
@@ -34,8 +34,7 @@ class Parser(argparse.ArgumentParser):
             option = unknown[0].partition("=")[0]
             if not option.startswith("-"):
                 raise UserError(f"{self.prog} takes no {option!r}; see {self.prog} --help")
-            near = ", ".join(nearest(option, known))
-            raise UserError(f"{self.prog} has no option {option!r}; nearest: {near}")
+            raise UserError(f"{self.prog} has no option {option!r}; {hint(option, known)}")
         return parsed
 
     def error(self, message: str) -> NoReturn:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
 
 from lipexp.config import (
     GROUPS,
@@ -20,7 +22,7 @@ from lipexp.config import (
     unknown_key_line,
 )
 from lipexp.errors import UserError
-from lipexp.registry import nearest
+from lipexp.registry import hint
 
 LAUNCHERS = ("basic", "gpus", "submitit_local", "slurm")
 FLAGS = ("-m", "--multirun", "--resolve")
@@ -47,8 +49,8 @@ def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
         elif (key := name.lstrip("-")) in KEYS or key in GROUPS:
             raise UserError(f"{word}: keys are written without dashes, {key}=VALUE")
         else:
-            near = nearest(word, [*FLAGS, *FLAGS_WITH_VALUE, "--help", "--quiet", "--dry-run"])
-            raise UserError(f"lipexp run has no option {name!r}; nearest: {', '.join(near)}")
+            known = [*FLAGS, *FLAGS_WITH_VALUE, "--help", "--quiet", "--dry-run"]
+            raise UserError(f"lipexp run has no option {name!r}; {hint(word, known)}")
     _check_overrides(overrides)
     return flags, overrides
 
@@ -96,10 +98,37 @@ def value_of(overrides: Sequence[str], key: str) -> str | None:
     return None
 
 
-def plugins_of(overrides: Sequence[str]) -> list[str]:
-    """The plugins that are typed: plugins=mine, plugins=[mine,other.py]."""
-    value = (value_of(overrides, "plugins") or "").strip("'\"").strip("[]")
+def plugins_of(flags: Sequence[str], overrides: Sequence[str]) -> list[str]:
+    """The plugins that are typed, plugins=mine, plugins=[mine,other.py]; else the recipes' own.
+
+    They are wanted before Hydra composes, which knows the names that they register from them alone.
+    """
+    typed_ones = value_of(overrides, "plugins")
+    if typed_ones is not None:
+        return _names(typed_ones)
+    homes = [Path(home) for flag, home in pairwise(flags) if flag in ("--config-dir", "-cd")]
+    files = [
+        home / "experiment" / f"{recipe}.yaml"
+        for recipe in _names(value_of(overrides, "experiment") or "")
+        for home in (*homes, conf_folder())
+    ]
+    return list(dict.fromkeys(name for file in files for name in _plugins_in(file)))
+
+
+def _names(value: str) -> list[str]:
+    value = value.strip("'\"").strip("[]")
     return [name.strip(" '\"") for name in value.split(",") if name.strip(" '\"")]
+
+
+def _plugins_in(recipe: Path) -> list[str]:
+    """What a recipe says under ``plugins``; nothing of one that is none: Hydra says what it is."""
+    import yaml
+
+    try:
+        names = yaml.safe_load(recipe.read_text(encoding="utf-8"))["plugins"]
+    except (OSError, ValueError, yaml.YAMLError, TypeError, KeyError):
+        return []
+    return names if isinstance(names, list) and all(isinstance(n, str) for n in names) else []
 
 
 def explain(error: Exception, overrides: Sequence[str]) -> str:
@@ -150,8 +179,8 @@ def _missing_choice(path: str, options: list[str]) -> str:
             return "this launcher needs submitit's: pip install 'lipexp[slurm]'"
         return f"unknown hydra/launcher {name!r}; known: {', '.join(LAUNCHERS)}"
     kind = {"dataset": "data set"}.get(group, group)
-    near = ", ".join(nearest(name, options or choices(group)))
-    return f"unknown {kind} {name!r}; nearest: {near}" if near else f"there is no {kind} {name!r}"
+    instead = hint(name, options or choices(group))
+    return f"unknown {kind} {name!r}; {instead}" if instead else f"there is no {kind} {name!r}"
 
 
 def _unknown(key: str, overrides: Sequence[str]) -> str:

@@ -221,6 +221,41 @@ def test_a_layer_of_ones_own_through_plugins(here):
     assert len(wrong.stderr.splitlines()) == 1
 
 
+RECIPE = """# @package _global_
+# lipexp run experiment=halved
+defaults:
+  - override /model: halved
+plugins: [my_layers]
+depth: 2
+"""
+
+
+def test_a_recipe_brings_its_own_plugins_unless_others_are_typed(here):
+    (here / "my_layers.py").write_text(PLUGIN)
+    (here / "others.py").write_text(PLUGIN.replace("free", "whole"))
+    recipe = here / "mine/experiment/halved.yaml"
+    recipe.parent.mkdir(parents=True)
+    recipe.write_text(RECIPE)
+    own = ["--config-dir", "mine", "experiment=halved"]
+
+    def done(*words):
+        command = [sys.executable, "-m", "lipexp", "run", "-q", *own, "width=8", *words]
+        return subprocess.run(command, check=False, capture_output=True, text=True)
+
+    alone = done()
+    assert alone.returncode == 0, alone.stderr
+    assert "/halved-mlp-d2-w8-" in alone.stdout
+    sweep = done("-m", "seed=0,1")
+    assert len(sweep.stdout.splitlines()) == 2, sweep.stderr
+    assert sweep.stdout.startswith(alone.stdout)  # the same run
+    typed = done("plugins=[others]")
+    assert (typed.returncode, typed.stdout != alone.stdout) == (0, True), typed.stderr
+    (here / "my_layers.py").write_text("1 / 0")
+    broken = done()
+    assert (broken.returncode, broken.stdout) == (2, "")
+    assert broken.stderr.startswith("lipexp: plugins=my_layers: cannot be imported: ZeroDivision")
+
+
 def wait_for(condition, seconds=60.0):
     deadline = time.monotonic() + seconds
     while not condition():

@@ -273,6 +273,16 @@ def test_a_dry_run_counts_the_same_request_once_and_knows_no_time_where_none_is_
     assert out.splitlines()[-1].startswith("3 points: 2 done, 1 to do; about ")
 
 
+def test_a_dry_run_takes_a_stopped_training_for_as_long_as_it_was_in_all(capsys, here):
+    assert run(capsys, "run", "-m", *SMALL, SEEDS)[0] == 0
+    first, *others = here.glob("outputs/runs/probe/*/summary.json")
+    first.unlink()
+    for summary, seconds in zip(others, (1, 2), strict=True):  # of the last attempt
+        summary.write_text(f'{{"seconds": {seconds}, "training_seconds": 100}}')
+    _, out, _ = run(capsys, "run", "-m", "--dry-run", *SMALL, SEEDS)
+    assert out.endswith("2 done, 1 to do; about 2 min one after the other, at 100.0 s each\n")
+
+
 def test_a_point_that_would_end_python_is_a_failed_point(capsys, here, monkeypatch):
     measure = task.probe
 

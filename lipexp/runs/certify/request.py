@@ -16,7 +16,7 @@ import yaml
 from lipexp.config import Request, read
 from lipexp.data import DATASETS
 from lipexp.errors import UserError
-from lipexp.registry import nearest
+from lipexp.registry import hint
 from lipexp.runs.job import CHECKPOINT
 from lipexp.runs.load import request_of
 
@@ -203,5 +203,4 @@ def _others(folder: Path) -> str:
         names = [path.name for path in folder.parent.iterdir() if (path / CHECKPOINT).exists()]
     except OSError:
         names = []
-    near = ", ".join(nearest(folder.name, names)) if names else ""
-    return f"; nearest: {near}" if near else "; lipexp run task=train makes one"
+    return f"; {hint(folder.name, names) or 'lipexp run task=train makes one'}"

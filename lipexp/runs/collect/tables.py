@@ -11,7 +11,7 @@ import pandas as pd
 
 from lipexp.errors import UserError
 from lipexp.rationals import suffixes
-from lipexp.registry import nearest
+from lipexp.registry import hint
 from lipexp.runs.collect import layer_files
 from lipexp.runs.collect.reading import DONE, FILES, LEADING, Run, is_setting, read
 
@@ -53,8 +53,7 @@ def group(runs: pd.DataFrame, by: Sequence[str], metric: str) -> pd.DataFrame:
     """
     for key in by:
         if key not in runs:
-            near = ", ".join(nearest(key, runs.columns))
-            raise UserError(f"runs have no column {key!r}; nearest: {near}")
+            raise UserError(f"runs have no column {key!r}; {hint(key, runs.columns)}")
     finished = with_metric(runs, metric)
     grouped = finished.groupby(list(by), dropna=False)[metric].agg(["mean", "std", "count"])
     names = {"std": "standard_deviation", "count": "n"}
@@ -76,8 +75,8 @@ def with_metric(runs: pd.DataFrame, metric: str) -> pd.DataFrame:
     """The done runs that have a metric.  Raises UserError where it is none, or none has it."""
     metrics = [key for key in runs.select_dtypes("number") if not is_setting(key)]
     if metric not in metrics:
-        near = ", ".join(nearest(metric, runs[metrics].dropna(axis="columns", how="all")))
-        raise UserError(f"unknown metric {metric!r}; nearest: {near}" if near else _nobody(metric))
+        instead = hint(metric, runs[metrics].dropna(axis="columns", how="all"))
+        raise UserError(f"unknown metric {metric!r}; {instead}" if instead else _nobody(metric))
     finished = runs[(runs["status"] == DONE) & runs[metric].notna()]
     if finished.empty:
         raise UserError(_nobody(metric))
