@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,8 +13,8 @@ from typing import TYPE_CHECKING
 from lipexp import collector
 from lipexp.cli import composing, interrupts, requests
 from lipexp.cli.progress import progress_bar
+from lipexp.cli.sweep_rows import Report, Row, closing, write
 from lipexp.errors import RunError, UserError
-from lipexp.files import write_text
 from lipexp.launching.points import Point, by_seed, expand
 from lipexp.launching.turns import Turns
 from lipexp.runs.outcome import Outcome
@@ -31,22 +27,6 @@ SEEDS = ("auto", "together", "apart")
 # (number among the points, outcome, seconds), as they end
 Ended = Iterator[tuple[int, Outcome, float]]
 Launch = Callable[[Sequence[Point]], Ended]
-
-
-@dataclass(frozen=True)
-class Row:
-    """One point of a sweep: its place, what was asked and how it ended."""
-
-    number: int
-    asked: str
-    outcome: Outcome
-    seconds: float
-
-    @property
-    def state(self) -> str:
-        if self.outcome.status:
-            return "failed"
-        return "done" if self.outcome.fresh else "skipped"
 
 
 def sweep(flags: list[str], overrides: list[str], *, quiet: bool, dry: bool = False) -> int:
@@ -65,7 +45,7 @@ def sweep(flags: list[str], overrides: list[str], *, quiet: bool, dry: bool = Fa
         error.args = (*error.args, f"{plural(ended, 'point')} done; the same command goes on")
         if task.rows and task.folder:
             with suppress(RunError):
-                _write(sorted(task.rows, key=lambda row: row.number), task.folder)
+                write(sorted(task.rows, key=lambda row: row.number), task.folder)
         else:
             _remove(task.folder)
         raise
@@ -83,8 +63,8 @@ def sweep(flags: list[str], overrides: list[str], *, quiet: bool, dry: bool = Fa
             if row.outcome.folder is not None:
                 print(row.outcome.folder)
     else:
-        print(_closing(rows))
-    table = _write(rows, folder)
+        print(closing(rows))
+    table = write(rows, folder)
     if not quiet:
         print(f"table: {table}")
     return 1 if any(row.outcome.status for row in rows) else 0
@@ -115,7 +95,7 @@ class _Sweep:
         wanted = [Path(point.request.outputs) for point in points if point.request]
         if wanted:
             self.folder = _own_folder(wanted[0] / "sweeps")
-        report = None if self._quiet else _Report()
+        report = None if self._quiet else Report()
         for number, outcome, seconds in self._ended(points, launch):
             self.rows.append(Row(number, points[number].asked, outcome, seconds))
             if report:
@@ -198,30 +178,6 @@ def _launcher(context, master: DictConfig):
     )
 
 
-class _Report:
-    """One line per point as it ends; refused points wait until one has run.
-
-    A request that is wrong at every point is then one line, as a single run's would be.
-    """
-
-    def __init__(self) -> None:
-        self._told = 0
-
-    def tell(self, rows: list[Row]) -> None:
-        if all(row.outcome.status == 2 for row in rows):
-            return
-        for number, row in enumerate(rows[self._told :], self._told + 1):
-            self._line(number, row)
-        self._told = len(rows)
-
-    def _line(self, number: int, row: Row) -> None:
-        line = f"[{number}] {row.state:<8}{row.asked}"
-        if row.state == "failed":
-            print(f"{line}: {row.outcome.line}", file=sys.stderr, flush=True)
-        else:
-            print(f"{line}  {row.outcome.folder}  {row.seconds:.1f} s", flush=True)
-
-
 def _own_folder(home: Path) -> Path:
     """A new folder named after the time; sweeps that start in the same second get one each."""
     stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
@@ -236,35 +192,6 @@ def _own_folder(home: Path) -> Path:
             raise
         return folder
     raise AssertionError
-
-
-def _write(rows: list[Row], folder: Path) -> Path:
-    path = folder / "points.csv"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)  # it may have been cleared away
-        write_text(_table(rows), path)
-    except OSError as error:
-        raise RunError(f"{path} cannot be written ({error.strerror})") from error
-    return path
-
-
-def _table(rows: list[Row]) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["point", "state", "folder", "line", "seconds"])
-    for row in rows:
-        line = row.outcome.line if row.outcome.status else ""
-        folder = row.outcome.folder or ""
-        writer.writerow([row.asked, row.state, folder, line, f"{row.seconds:.3f}"])
-    return out.getvalue()
-
-
-def _closing(rows: list[Row]) -> str:
-    counts = {state: sum(r.state == state for r in rows) for state in ("done", "skipped", "failed")}
-    words = ", ".join(f"{count} {state}" for state, count in counts.items())
-    lines = [f"{plural(len(rows), 'point')}: {words}"]
-    lines += [f"  failed: {r.asked}: {r.outcome.line}" for r in rows if r.state == "failed"]
-    return "\n".join(lines)
 
 
 def _remove(folder: Path | None) -> None:

@@ -20,7 +20,7 @@ from filelock import FileLock
 from omegaconf import OmegaConf
 
 from lipexp import config
-from lipexp.cli import composing, sweep
+from lipexp.cli import composing, sweep, sweep_rows
 from lipexp.errors import UserError
 from lipexp.launching import pool
 from lipexp.launching.points import by_seed, expand
@@ -357,7 +357,7 @@ def test_a_table_that_cannot_be_written_is_one_line(capsys, here, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(sweep, "write_text", full)
+    monkeypatch.setattr(sweep_rows, "write_text", full)
     status, out, err = run(capsys, "run", "-m", *SMALL, "seed=1")
     assert status == 1
     assert out.endswith("\n1 point: 1 done, 0 skipped, 0 failed\n")
