@@ -20,7 +20,7 @@ from filelock import FileLock
 from omegaconf import OmegaConf
 
 from lipexp import config
-from lipexp.cli import composing, sweep, sweep_rows
+from lipexp.cli import composing, sweep_rows
 from lipexp.errors import UserError
 from lipexp.launching import pool
 from lipexp.launching.points import by_seed, expand
