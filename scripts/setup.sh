@@ -20,6 +20,12 @@ fail() {
 }
 
 fail_with_log() {
+    case $(cat "$log") in
+    *'No space left on device'*)
+        fail "setting up .venv failed: the disk is full; it takes 6 GB, and 3 GB more in \
+${TMPDIR:-/tmp} while packages arrive ($log); the next call tries again"
+        ;;
+    esac
     cat "$log" >&2
     fail "setting up .venv failed, see above or $log; the next call tries again"
 }

@@ -68,6 +68,8 @@ match arguments:
         note(f"pip {clone}")
         if not Path("pyproject.toml").exists():
             sys.exit("no project here")
+        if (world / "full").exists():
+            sys.exit("ERROR: Could not install: [Errno 28] No space left on device")
         if (world / "offline").exists():
             sys.exit("no network here")
         command(prefix / "bin" / "lipexp", """#!/bin/sh
@@ -458,6 +460,17 @@ def test_a_failed_installation_shows_its_log_and_is_tried_again(clone):
     assert "no network here" in (clone.venv / "setup.log").read_text()
     (clone.world / "offline").unlink()
     assert clone.call("run").returncode == 0
+
+
+def test_a_full_disk_is_one_line_that_says_how_much_is_wanted(clone):
+    (clone.world / "full").touch()
+    failed = clone.call()
+    assert (failed.returncode, failed.stdout) == (1, "")
+    *_, line = failed.stderr.splitlines()
+    assert line.startswith("lipexp: setting up .venv failed: the disk is full; it takes 6 GB, and")
+    assert len(failed.stderr.splitlines()) == 2  # after "setting up"
+    (clone.world / "full").unlink()
+    assert clone.call().returncode == 0
 
 
 def test_a_failed_update_leaves_what_is_in_the_venv(clone):
