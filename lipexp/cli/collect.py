@@ -205,7 +205,7 @@ def _write(
 def _summary(runs: pd.DataFrame, grouped: pd.DataFrame | None, metric: str) -> str:
     counts = Counter(runs["status"])
     states = ", ".join(f"{counts[status]} {status}" for status in sorted(counts))
-    lines = [f"{_counted(runs)}: {states}"]
+    lines = [f"{_counted(runs)}: {states}{_again(runs)}"]
     if grouped is None:
         return "\n".join([*lines, *_tables(runs)])
     lines.append(f"{metric}, mean and standard deviation over n runs:")
@@ -214,6 +214,14 @@ def _summary(runs: pd.DataFrame, grouped: pd.DataFrame | None, metric: str) -> s
     ]
     lines.append(text_table(grouped, headings, "its csv file", len(headings)))
     return "\n".join(lines)
+
+
+def _again(runs: pd.DataFrame) -> str:
+    from lipexp.runs.collect.reading import DONE
+    from lipexp.runs.collect.tables import copies
+
+    count = int(copies(runs[runs["status"] == DONE]).sum())
+    return f"; {count} of them a second time, which no mean counts" if count else ""
 
 
 def _tables(runs: pd.DataFrame) -> list[str]:
