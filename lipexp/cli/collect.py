@@ -217,11 +217,17 @@ def _summary(runs: pd.DataFrame, grouped: pd.DataFrame | None, metric: str) -> s
 
 
 def _again(runs: pd.DataFrame) -> str:
+    """How many done runs stand there twice, and how many others only seem to be of another seed."""
     from lipexp.runs.collect.reading import DONE
-    from lipexp.runs.collect.tables import copies
+    from lipexp.runs.collect.tables import copies, unlike_in_name_alone
 
-    count = int(copies(runs[runs["status"] == DONE]).sum())
-    return f"; {count} of them a second time, which no mean counts" if count else ""
+    done = runs[runs["status"] == DONE]
+    twice = int(copies(done).sum())
+    words = f"; {twice} of them a second time, which no mean counts" if twice else ""
+    odd = int(unlike_in_name_alone(done).sum())
+    if odd:
+        words += f"; {odd} as another but in name, and counted: a plugin changed, or a copy renamed"
+    return words
 
 
 def _tables(runs: pd.DataFrame) -> list[str]:

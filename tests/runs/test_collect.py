@@ -265,6 +265,16 @@ def test_a_run_in_two_folders_counts_once_in_a_mean(tmp_path, capsys, monkeypatc
     assert group(collect(tmp_path)[0], ["model"], METRIC)["n"].tolist() == [3]
 
 
+def test_runs_that_differ_in_their_names_alone_are_counted_and_told(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        make_run(tmp_path, name, seed=seed, summary={METRIC: -1.0})
+    assert group(collect(tmp_path)[0], ["model"], METRIC)["n"].tolist() == [3]
+    assert main(["."]) == 0
+    line = "1 as another but in name, and counted: a plugin changed, or a copy renamed"
+    assert capsys.readouterr().out.splitlines()[0] == f"3 runs: 3 done; {line}"
+
+
 def test_a_data_set_that_goes_with_a_width_is_named_beside_it(tmp_path):
     make_run(tmp_path, "a", width=8, dataset="digits", summary={METRIC: -1.0})
     make_run(tmp_path, "b", width=16, dataset="mnist", summary={METRIC: -1.0})

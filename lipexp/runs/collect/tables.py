@@ -96,6 +96,14 @@ def copies(runs: pd.DataFrame) -> pd.Series:
     return runs.duplicated(["name", *filter(is_setting, runs)])
 
 
+def unlike_in_name_alone(runs: pd.DataFrame) -> pd.Series:
+    """Which runs have every setting, the seed too, of an earlier one that is no copy.
+
+    What tells them apart is no setting: the source of a plugin.
+    """
+    return ~copies(runs) & runs.duplicated([*filter(is_setting, runs)])
+
+
 def _nobody(metric: str) -> str:
     return f"no finished run has {metric}"
 
