@@ -47,7 +47,7 @@ def main(argv: list[str]) -> int:
     folder = _runs_folder(Path(arguments.folder))
     runs, layers = collect(folder)
     if runs.empty:
-        raise UserError(f"there are no runs in {folder}; `lipexp run` makes one")
+        raise UserError(f"no runs in {folder} or up to three folders below it; `lipexp run` makes one")
     tables, figures = {"runs": runs, "layers": layers}, {}
     grouped, unlike = None, []
     metric = arguments.metric or _default_metric(runs)
@@ -87,7 +87,7 @@ def _parser() -> Parser:
         nargs="?",
         metavar="FOLDER",
         default="outputs/runs",
-        help="where runs are (default: outputs/runs)",
+        help="where runs are, up to three folders below it (default: outputs/runs)",
     )
     parser.add_argument("--by", metavar="K,K", help="columns of runs.csv whose groups are averaged")
     parser.add_argument(

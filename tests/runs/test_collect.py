@@ -454,7 +454,7 @@ def test_without_a_finished_run_an_old_plot_is_taken_away(tmp_path, capsys):
     ("argv", "line"),
     [
         (["nowhere"], "there is no folder nowhere; `lipexp run` makes outputs/runs"),
-        (["nothing"], "there are no runs in nothing; `lipexp run` makes one"),
+        (["nothing"], "no runs in nothing or up to three folders below it; `lipexp run` makes one"),
         (["--by", "modl"], "runs have no column 'modl'; nearest: model"),
         (["--by", ","], "--by ',' names no column; for example --by model,init"),
         (["--metric", "decay"], f"unknown metric 'decay'; nearest: {METRIC}"),
