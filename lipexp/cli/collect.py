@@ -47,7 +47,8 @@ def main(argv: list[str]) -> int:
     folder = _runs_folder(Path(arguments.folder))
     runs, layers = collect(folder)
     if runs.empty:
-        raise UserError(f"no runs in {folder} or up to three folders below it; `lipexp run` makes one")
+        where = f"{folder} or up to three folders below it"
+        raise UserError(f"no runs in {where}; `lipexp run` makes one")
     tables, figures = {"runs": runs, "layers": layers}, {}
     grouped, unlike = None, []
     metric = arguments.metric or _default_metric(runs)
