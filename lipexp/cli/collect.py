@@ -47,7 +47,8 @@ def main(argv: list[str]) -> int:
     folder = _runs_folder(Path(arguments.folder))
     runs, layers = collect(folder)
     if runs.empty:
-        raise UserError(f"there are no runs in {folder}; `lipexp run` makes one")
+        where = f"{folder} or up to three folders below it"
+        raise UserError(f"no runs in {where}; `lipexp run` makes one")
     tables, figures = {"runs": runs, "layers": layers}, {}
     grouped, unlike = None, []
     metric = arguments.metric or _default_metric(runs)
@@ -87,7 +88,7 @@ def _parser() -> Parser:
         nargs="?",
         metavar="FOLDER",
         default="outputs/runs",
-        help="where runs are (default: outputs/runs)",
+        help="where runs are, up to three folders below it (default: outputs/runs)",
     )
     parser.add_argument("--by", metavar="K,K", help="columns of runs.csv whose groups are averaged")
     parser.add_argument(
@@ -205,7 +206,7 @@ def _write(
 def _summary(runs: pd.DataFrame, grouped: pd.DataFrame | None, metric: str) -> str:
     counts = Counter(runs["status"])
     states = ", ".join(f"{counts[status]} {status}" for status in sorted(counts))
-    lines = [f"{_counted(runs)}: {states}"]
+    lines = [f"{_counted(runs)}: {states}{_again(runs)}"]
     if grouped is None:
         return "\n".join([*lines, *_tables(runs)])
     lines.append(f"{metric}, mean and standard deviation over n runs:")
@@ -214,6 +215,20 @@ def _summary(runs: pd.DataFrame, grouped: pd.DataFrame | None, metric: str) -> s
     ]
     lines.append(text_table(grouped, headings, "its csv file", len(headings)))
     return "\n".join(lines)
+
+
+def _again(runs: pd.DataFrame) -> str:
+    """How many done runs stand there twice, and how many others only seem to be of another seed."""
+    from lipexp.runs.collect.reading import DONE
+    from lipexp.runs.collect.tables import copies, unlike_in_name_alone
+
+    done = runs[runs["status"] == DONE]
+    twice = int(copies(done).sum())
+    words = f"; {twice} of them a second time, which no mean counts" if twice else ""
+    odd = int(unlike_in_name_alone(done).sum())
+    if odd:
+        words += f"; {odd} as another but in name, and counted: a plugin changed, or a copy renamed"
+    return words
 
 
 def _tables(runs: pd.DataFrame) -> list[str]:

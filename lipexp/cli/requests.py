@@ -167,9 +167,12 @@ def explain(error: Exception, overrides: Sequence[str]) -> str:
 
 
 def _reason(message: str) -> str:
-    """The first line of a message that says something."""
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
-    return lines[0].rstrip(".") if lines else "the request cannot be read"
+    """The first line of a message that says something; behind the file that Hydra was at."""
+    lines = [line.strip().rstrip(".") for line in message.splitlines() if line.strip()]
+    at = re.match(r"(In '[^']+'): \w+ raised while composing config:$", lines[0]) if lines else None
+    if at and len(lines) > 1:
+        return f"{at[1]}: {lines[1]}"
+    return lines[0] if lines else "the request cannot be read"
 
 
 def _missing_choice(path: str, options: list[str]) -> str:

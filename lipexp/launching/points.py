@@ -123,10 +123,16 @@ class _Composer:
         return composed
 
     def _by_hydra(self, words: Sequence[str]) -> tuple[dict[str, Any], bool]:
-        """The configuration, and whether a value in it refers to others."""
+        """The configuration, and whether a value in it refers to others.
+
+        Raises UserError for a recipe out of a list of them whose own lists would go unread.
+        """
         from omegaconf import OmegaConf, open_dict, read_write
 
         composed = self._loader.load_sweep_config(self._master, list(words))
+        if composed.hydra.sweeper.params != self._master.hydra.sweeper.params:
+            (recipe,) = (word for word in words if word.startswith("experiment="))
+            raise UserError(f"{recipe}: a recipe with hydra.sweeper.params is chosen alone")
         with read_write(composed), open_dict(composed):
             del composed["hydra"]
         resolved = OmegaConf.to_container(composed, resolve=True)

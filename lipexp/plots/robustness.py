@@ -29,13 +29,15 @@ def robustness(
 
     ``runs`` has one row per trained run, ``by`` names columns of it; what varies is depth, width or
     init.  A marker is the mean over a group's runs, bar and band one standard deviation to each
-    side where there are several.  Of many eps the ends and some between them are drawn.  Raises
-    ValueError where no run has a test accuracy.
+    side where there are several; of a radius that not all of a marker's runs have there is none, as
+    in `lipexp.runs.collect.tables.accuracies`.  Of many eps the ends and some between them are
+    drawn.  Raises ValueError where no run has a test accuracy.
     """
     runs = runs[runs["test_accuracy"].notna()]
     if runs.empty:
         raise ValueError("at least one run must have a test accuracy. Got none.")
     against = abscissae.abscissa(runs)
+    runs = _of_all(runs, list(dict.fromkeys([*by, *abscissae.told(runs, against)])))
     some = runs.select_dtypes("number").dropna(axis="columns", how="all")
     known = rationals.suffixes(some, "cra_")
     places = np.linspace(0, len(known) - 1, min(len(known), MOST_EPS)).round().astype(int)
@@ -73,3 +75,12 @@ def robustness(
     )
     figure.align_ylabels()
     return figure
+
+
+def _of_all(runs: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+    """The runs; what not all that agree in ``keys`` have is missing in each of them."""
+    at = runs.groupby(list(keys), dropna=False)
+    shares = [column for column in runs if column.startswith("cra_")]
+    n = at["test_accuracy"].transform("count")
+    whole = {column: at[column].transform("count") == n for column in shares}
+    return runs.assign(**{column: runs[column].where(kept) for column, kept in whole.items()})

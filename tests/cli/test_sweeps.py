@@ -94,6 +94,44 @@ def test_values_that_refer_to_others_are_looked_up_at_every_point():
     assert [point.request.width for point in points] == [20, 30]
 
 
+@pytest.fixture
+def recipe(here):
+    """Writes mine/experiment/own.yaml; returns the words that choose it."""
+
+    def written(text):
+        path = here / "mine" / "experiment" / "own.yaml"
+        path.parent.mkdir(parents=True)
+        path.write_text(f"# @package _global_\n{text}\n")
+        return ["--config-dir", "mine", "experiment=own"]
+
+    return written
+
+
+def test_a_recipe_among_others_is_refused_if_it_has_a_sweep_of_its_own(capsys, here):
+    words = ["experiment=corrected_bias,width_sweep", "depth=3", "width=8", "batch=20"]
+    status, out, err = run(capsys, "run", "-m", *words)
+    assert status == 1
+    assert "done    experiment=corrected_bias" in out
+    line = "experiment=width_sweep: a recipe with hydra.sweeper.params is chosen alone"
+    assert line in err
+
+
+def test_a_recipe_s_null_is_null(capsys, here, recipe):
+    words = recipe("hydra: {sweeper: {params: {dataset.folder: null, seed: 0}}}")
+    status, out, _ = run(capsys, "run", "-m", *words, *SMALL)
+    assert status == 0
+    assert "dataset.folder=null seed=0" in out
+
+
+def test_a_recipe_with_a_key_that_hydra_does_not_know_names_the_key(capsys, here, recipe):
+    words = recipe("hydra: {launcher: {slots: 2}}")
+    status, _, err = run(capsys, "run", "-m", *words, *SMALL)
+    assert (status, err) == (
+        2,
+        "lipexp: In 'experiment/own': Key 'slots' not in 'BasicLauncherConf'\n",
+    )
+
+
 def states(here) -> dict[str, str]:
     table = sorted((here / "outputs/sweeps").glob("*/points.csv"))[-1]
     with table.open(newline="") as file:
@@ -398,6 +436,11 @@ def test_a_dry_run_says_what_is_done_and_starts_nothing(capsys, here):
         (["seed=0,1", "model=aol,sl"], "unknown model 'sl'"),
         (["hydra.launcher=gpus"], "a launcher is written hydra/launcher=gpus"),
         (["lr=interval(0,1)"], "Could not"),
+        (
+            ["experiment=depth_sweep,width_sweep"],
+            "experiment=depth_sweep: a recipe with hydra.sweeper.params is chosen alone",
+        ),
+        (["hydra.sweeper.params='seed=0,1'"], "must be keys with their values"),
     ],
 )
 def test_a_sweep_that_makes_no_sense_is_one_line(capsys, here, words, line):

@@ -94,6 +94,14 @@ def test_a_group_without_an_eps_is_left_out_of_that_panel_alone():
     assert all(panel.items() <= first.items() for panel in others)
 
 
+def test_a_share_that_not_every_seed_of_a_marker_has_is_not_drawn():
+    table = runs(models=("aol",))
+    table.loc[(table["depth"] == 3) & (table["seed"] == 0), "cra_0.3"] = np.nan
+    clean, share, _ = robustness.robustness(table).axes
+    assert list(lines(clean)) == list(lines(share)) == ["aol, orthogonal, n = 2 seeds"]
+    assert lines(share)["aol, orthogonal, n = 2 seeds"][0].tolist() == [10]
+
+
 def test_a_group_without_an_eps_leaves_no_empty_line_in_that_panel():
     table = runs()
     table.loc[table["model"] == "sll", "cra_1.58"] = np.nan

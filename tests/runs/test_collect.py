@@ -249,6 +249,40 @@ def test_a_run_without_the_metric_is_pooled_with_nothing(sweep):
     assert pooled(collect(sweep)[0], ["init", "depth"], METRIC) == []
 
 
+def test_a_run_in_two_folders_counts_once_in_a_mean(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for seed in (0, 1):
+        make_run(tmp_path / "here", f"s{seed}", seed=seed, summary={METRIC: -1.0 - seed})
+    make_run(tmp_path / "there", "s0", seed=0, summary={METRIC: -1.0})
+    runs, _ = collect(tmp_path)
+    assert len(runs) == 3
+    (row,) = group(runs, ["model"], METRIC).itertuples()
+    assert (row.mean, row.standard_deviation, row.n) == (-1.5, np.sqrt(0.5), 2)
+    assert main(["."]) == 0
+    line = "3 runs: 3 done; 1 of them a second time, which no mean counts"
+    assert capsys.readouterr().out.splitlines()[0] == line
+    make_run(tmp_path / "elsewhere", "s0", seed=2, summary={METRIC: -3.0})  # of that name only
+    assert group(collect(tmp_path)[0], ["model"], METRIC)["n"].tolist() == [3]
+
+
+def test_runs_that_differ_in_their_names_alone_are_counted_and_told(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        make_run(tmp_path, name, seed=seed, summary={METRIC: -1.0})
+    assert group(collect(tmp_path)[0], ["model"], METRIC)["n"].tolist() == [3]
+    assert main(["."]) == 0
+    line = "1 as another but in name, and counted: a plugin changed, or a copy renamed"
+    assert capsys.readouterr().out.splitlines()[0] == f"3 runs: 3 done; {line}"
+
+
+def test_a_data_set_that_goes_with_a_width_is_named_beside_it(tmp_path):
+    make_run(tmp_path, "a", width=8, dataset="digits", summary={METRIC: -1.0})
+    make_run(tmp_path, "b", width=16, dataset="mnist", summary={METRIC: -1.0})
+    assert varying(collect(tmp_path)[0], without=["width"]) == ["dataset"]
+    make_run(tmp_path, "c", width=32, dataset="mnist", summary={METRIC: -1.0})
+    assert varying(collect(tmp_path)[0]) == ["width", "dataset"]
+
+
 def test_unknown_columns_and_metrics_name_the_nearest(sweep):
     runs, _ = collect(sweep)
     with pytest.raises(UserError, match=r"no column 'modle'; nearest: model\b"):
@@ -420,7 +454,7 @@ def test_without_a_finished_run_an_old_plot_is_taken_away(tmp_path, capsys):
     ("argv", "line"),
     [
         (["nowhere"], "there is no folder nowhere; `lipexp run` makes outputs/runs"),
-        (["nothing"], "there are no runs in nothing; `lipexp run` makes one"),
+        (["nothing"], "no runs in nothing or up to three folders below it; `lipexp run` makes one"),
         (["--by", "modl"], "runs have no column 'modl'; nearest: model"),
         (["--by", ","], "--by ',' names no column; for example --by model,init"),
         (["--metric", "decay"], f"unknown metric 'decay'; nearest: {METRIC}"),

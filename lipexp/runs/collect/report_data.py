@@ -22,6 +22,7 @@ from lipexp.runs.collect.tables import keys, varying, with_metric
 MADE_BY = (
     *("epochs_done", "epochs", "parameters", "seconds", "training_seconds", "images_per_second"),
     *("dataset_train", "dataset_test", "train_images", "test_images", "threads"),
+    *("attack_points", "attack_steps", "attack_restarts", "attack_seed", "certify_seconds"),
 )
 FIRST = ("test_accuracy", "cra_", "attacked_accuracy_", "decay_per_layer_")  # shown at first
 MOST_GROUPS = 48  # of one plot, which nobody can tell apart

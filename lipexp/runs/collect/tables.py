@@ -72,15 +72,35 @@ def pooled(runs: pd.DataFrame, by: Sequence[str], metric: str) -> list[str]:
 
 
 def with_metric(runs: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """The done runs that have a metric.  Raises UserError where it is none, or none has it."""
+    """The done runs that have a metric, each once.
+
+    Raises UserError where it is none, or none has it.
+    """
     metrics = [key for key in runs.select_dtypes("number") if not is_setting(key)]
     if metric not in metrics:
         instead = hint(metric, runs[metrics].dropna(axis="columns", how="all"))
         raise UserError(f"unknown metric {metric!r}; {instead}" if instead else _nobody(metric))
     finished = runs[(runs["status"] == DONE) & runs[metric].notna()]
+    finished = finished[~copies(finished)]
     if finished.empty:
         raise UserError(_nobody(metric))
     return finished
+
+
+def copies(runs: pd.DataFrame) -> pd.Series:
+    """Which runs are an earlier one again: the same request in another folder.
+
+    A mean over seeds counts each once, or n is too large and the deviation too small.
+    """
+    return runs.duplicated(["name", *filter(is_setting, runs)])
+
+
+def unlike_in_name_alone(runs: pd.DataFrame) -> pd.Series:
+    """Which runs have every setting, the seed too, of an earlier one that is no copy.
+
+    What tells them apart is no setting: the source of a plugin.
+    """
+    return ~copies(runs) & runs.duplicated([*filter(is_setting, runs)])
 
 
 def _nobody(metric: str) -> str:
@@ -93,20 +113,21 @@ def varying(
     """The settings that tell runs apart, the seed aside: what a mean over seeds is grouped by.
 
     ``first`` come first, whether they vary or not; behind them those that tell apart what the
-    earlier ones do not, so that a network that goes with its data set is not named beside it.
+    earlier ones do not, so that a network that goes with its data set is not named beside it; the
+    data set is never left out for a width or a batch that goes with it.
     ``without``: what is told otherwise, such as the axis of a plot.  A key that only some choices
     have does not vary by being absent from the others.
     """
     found = list(first)
     left = [key for key in runs if is_setting(key) and key not in ("seed", *found, *without)]
-    for key in left:
+    for key in sorted(left, key=lambda key: key != "dataset"):
         if runs[key].nunique() < 2:
             continue
         before = runs.groupby(found, dropna=False).ngroups if found else 1
         within = runs.groupby([*found, key], dropna=False).ngroups
         if within > before:
             found.append(key)
-    return found
+    return [*first, *(key for key in left if key in found)]
 
 
 def named(runs: pd.DataFrame, *keys: str) -> list[str]:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from hydra.core.config_store import ConfigStore
 from hydra.plugins.sweeper import Sweeper
 
+from lipexp.errors import UserError
+
 
 class LipexpSweeper(Sweeper):
     """Hands the words that were typed to the task function's ``sweep``, with Hydra's context.
@@ -23,7 +25,10 @@ class LipexpSweeper(Sweeper):
         self._task = task_function
 
     def sweep(self, arguments: list[str]):
-        own = [f"{key}={value}" for key, value in self._params.items()]
+        if not isinstance(self._params, Mapping):
+            given = f"hydra.sweeper.params={self._params}"
+            raise UserError(f"{given}: must be keys with their values, such as depth: 3,4")
+        own = [f"{key}={'null' if v is None else v}" for key, v in self._params.items()]
         return self._task.sweep(*self._given, [*own, *arguments], self._seeds)
 
 
