@@ -105,6 +105,8 @@ def plugins_of(flags: Sequence[str], overrides: Sequence[str]) -> list[str]:
     """
     typed_ones = value_of(overrides, "plugins")
     if typed_ones is not None:
+        if re.search(r"\]\s*,", typed_ones):
+            raise UserError(f"plugins={typed_ones}: all points have the same, [mine,other.py]")
         return _names(typed_ones)
     homes = [Path(home) for flag, home in pairwise(flags) if flag in ("--config-dir", "-cd")]
     files = [

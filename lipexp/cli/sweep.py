@@ -42,7 +42,8 @@ def sweep(flags: list[str], overrides: list[str], *, quiet: bool, dry: bool = Fa
         raise
     except KeyboardInterrupt as error:
         ended = sum(not row.outcome.status for row in task.rows)
-        error.args = (*error.args, f"{plural(ended, 'point')} done; the same command goes on")
+        of_a_run = error.args or ("the same command goes on",)
+        error.args = (f"{plural(ended, 'point')} done", *of_a_run)
         if task.rows and task.folder:
             with suppress(RunError):
                 write(sorted(task.rows, key=lambda row: row.number), task.folder)
@@ -86,7 +87,7 @@ class _Sweep:
             raise UserError(f"hydra.sweeper.seeds={seeds}: must be one of {', '.join(SEEDS)}")
         self._seeds = seeds
         launch = self._launch_by(_launcher(context, master))
-        points = expand(context, master, arguments)
+        points = expand(context, master, arguments, requests.explain)
         if self._dry:
             from lipexp.cli.dry_run import listing
 

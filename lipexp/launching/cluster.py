@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lipexp.config import read
-from lipexp.errors import RunError, UserError
+from lipexp.errors import RunError, Terminated, UserError
 from lipexp.launching.points import Point
 from lipexp.runs.outcome import Outcome
 
@@ -18,17 +19,53 @@ POLL = 1.0  # seconds between looks at the jobs
 
 
 class Job:
-    """Runs that are computed together, as a job.  Out of time, it is queued again and goes on."""
+    """Runs that are computed together, as a job.
+
+    Out of time, or to make room for others, it is queued again and goes on; out of time too often,
+    its runs are failed ones.
+    """
 
     def __call__(self, configs: Sequence[Mapping[str, Any]]) -> list[Outcome]:
+        import submitit
+
         from lipexp.runs.execute import execute_together
 
-        return list(execute_together([read(config) for config in configs]))
+        _leave_runs_alone()
+        requests = [read(config) for config in configs]
+        try:
+            return list(execute_together(requests))
+        except Terminated as left:
+            if not isinstance(left.__cause__, submitit.core.utils.UncompletedJobError):
+                raise left.__cause__ or left  # noqa: B904
+            line = (
+                "it ran out of its time too often; the same command goes on "
+                "(hydra.launcher.timeout_min, hydra.launcher.max_num_timeout)"
+            )
+            return [Outcome(request.folder, error=RunError(line)) for request in requests]
 
     def checkpoint(self, configs: Sequence[Mapping[str, Any]]):
         import submitit
 
         return submitit.helpers.DelayedSubmission(self, configs)
+
+
+def _leave_runs_alone() -> None:
+    """Makes submitit's handler, which ends a job by an exception, do so past what a run catches.
+
+    A run takes SystemExit for a layer's own and tells it as its failure.
+    """
+    import submitit
+
+    number = submitit.JobEnvironment()._usr_sig()
+    handler = signal.getsignal(number)
+
+    def handle(number: int, frame) -> None:
+        try:
+            handler(number, frame)
+        except (Exception, SystemExit) as leaving:
+            raise Terminated from leaving
+
+    signal.signal(number, handle)
 
 
 def asks_for_gpus(launcher) -> bool:

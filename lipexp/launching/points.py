@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from lipexp import config
-from lipexp.config import Request
+from lipexp.config import NOT_IDENTITY, Request
 from lipexp.errors import UserError
 from lipexp.tasks import TASKS
 
@@ -41,12 +41,20 @@ class Point:
         return " ".join(word for word in self.words if not word.startswith(UNSAID))
 
 
-def expand(context: HydraContext, master: DictConfig, arguments: Sequence[str]) -> list[Point]:
+def expand(
+    context: HydraContext,
+    master: DictConfig,
+    arguments: Sequence[str],
+    explain: Callable[[Exception, Sequence[str]], str],
+) -> list[Point]:
     """The points of a sweep, in the order of Hydra's own sweeper: the last key varies fastest.
 
-    A combination that is refused is a point with an error.  Raises UserError for a kind of sweep
-    that has no points, and what Hydra raises for words or choices that it does not know.
+    A combination that is refused is a point with an error; ``explain`` has the line for what Hydra
+    says of a point's words.  Raises UserError for a kind of sweep that has no points, and what
+    Hydra raises for words or choices that it does not know.
     """
+    from hydra.errors import ConfigCompositionException, MissingConfigException
+
     composer = _Composer(context.config_loader, master)
     points = []
     for words in product(*_lists(context.config_loader, arguments)):
@@ -54,6 +62,10 @@ def expand(context: HydraContext, master: DictConfig, arguments: Sequence[str]) 
             points.append(Point(words, config.read(composer.compose(words))))
         except UserError as error:
             points.append(Point(words, error=error))
+        except MissingConfigException:  # a choice that there is not
+            raise
+        except ConfigCompositionException as error:  # a key that this choice does not have
+            points.append(Point(words, error=UserError(explain(error, words))))
     return points
 
 
@@ -88,6 +100,10 @@ def _lists(loader, arguments: Sequence[str]) -> list[list[str]]:
         key = override.get_key_element()
         if not override.is_sweep_override():
             lists[key] = [f"{key}={override.get_value_element_as_str()}"]
+        elif key in NOT_IDENTITY and key != "outputs":
+            raise UserError(
+                f"{key} takes one value in a sweep: points that differ in it alone are the same run"
+            )
         elif override.is_discrete_sweep():
             lists[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
         else:

@@ -20,7 +20,7 @@ from filelock import FileLock
 from omegaconf import OmegaConf
 
 from lipexp import config
-from lipexp.cli import composing, sweep_rows
+from lipexp.cli import composing, requests, sweep_rows
 from lipexp.errors import UserError
 from lipexp.launching import pool
 from lipexp.launching.points import by_seed, expand
@@ -43,7 +43,7 @@ def points_of(words):
 
     class Listener:
         def sweep(self, context, master, arguments, seeds):
-            found.extend(expand(context, master, arguments))
+            found.extend(expand(context, master, arguments, requests.explain))
 
         def __call__(self, composed):
             raise AssertionError("Hydra's own sweeper is at work")
@@ -57,7 +57,13 @@ def points_of(words):
     [
         ["model=aol,sll", "depth=4,6", "init=gnd,normal", "seed=0,1"],
         ["init=gnd", "init.beta=0.5,inf", "task.histograms=[1],[2]", "width=8"],
-        ["task=train", "dataset=mnist", "task.eps=[36/255,0.3],[1]", "task.loss={offset:1}"],
+        [
+            "task=train",
+            "dataset=mnist",
+            "task.eps=[36/255,0.3]",
+            "task.probe_epochs=[0],[1]",
+            "task.loss={offset:1}",
+        ],
         ["experiment=mnist_small,corrected_bias", "seed=range(0,2)"],
         ["model=sll", "activation=relu,abs", "bias='zero',default"],
     ],
@@ -241,6 +247,22 @@ def test_a_sweep_that_is_killed_leaves_no_worker_and_goes_on(here):
     assert len(list((here / "outputs/runs/probe").glob("*/summary.json"))) == 6
 
 
+def test_ctrl_c_says_once_what_is_done_what_is_kept_and_that_it_goes_on(here):
+    words = ["task=train", "task.epochs=10000", "width=8", "seed=0,1"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lipexp", "run", "-m", *words],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not list(here.rglob("checkpoint.safetensors")):
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    told = r"lipexp: interrupted; 0 points done; \d+ epochs? kept; the same command goes on\n"
+    assert re.fullmatch(told, err.splitlines(keepends=True)[-1])
+
+
 def _workers(here) -> list[str]:
     """The processes whose working directory is this test's."""
     found = []
@@ -292,6 +314,15 @@ def test_a_mistake_in_a_thread_of_the_pool_is_raised_and_not_waited_for(here, mo
     monkeypatch.setattr(pool._Worker, "ask", lambda *_, **__: [{"no": "outcome"}])
     with pytest.raises(KeyError):
         next(pool.run(points_of(["seed=0"]), [[0]], [{}], here))
+
+
+def test_a_key_that_only_some_choices_have_fails_the_points_of_the_others(capsys, here):
+    words = [*SMALL, "model=aol,sll", "model.q=one,normal"]
+    status, out, err = run(capsys, "run", "-m", *words)
+    assert status == 1
+    assert "4 points: 2 done, 0 skipped, 2 failed" in out
+    assert len(err.splitlines()) == 2
+    assert all("model=aol has no key 'q'; model=sll" in line for line in err.splitlines())
 
 
 def test_the_same_request_twice_is_one_run(capsys, here):
@@ -434,6 +465,10 @@ def test_a_dry_run_says_what_is_done_and_starts_nothing(capsys, here):
         (["--dry-run", "hydra/launcher=gpus", "hydra.launcher.slots=two"], "slots=two: must be"),
         (["hydra.sweeper.seeds=twice"], "seeds=twice: must be one of auto, together, apart"),
         (["seed=0,1", "model=aol,sl"], "unknown model 'sl'"),
+        (["model=aol,sll", "model.qq=1,2"], "no point of this sweep can run; the first: model=aol"),
+        (["device=cpu,cuda"], "device takes one value in a sweep: points that differ in it alone"),
+        (["task.eps=[0.1],[0.3]", "task=train"], "task.eps takes one value in a sweep"),
+        (["plugins=[a],[b]"], "plugins=[a],[b]: all points have the same"),
         (["hydra.launcher=gpus"], "a launcher is written hydra/launcher=gpus"),
         (["lr=interval(0,1)"], "Could not"),
         (
