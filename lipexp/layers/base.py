@@ -18,6 +18,7 @@ from lipexp.activations import (
 )
 from lipexp.errors import UserError
 from lipexp.inits import INITS
+from lipexp.inits.independent import fans
 from lipexp.layers.bounds import certified_norm, convolution_norm
 from lipexp.layers.windows import Window
 from lipexp.lipschitz import (
@@ -51,8 +52,7 @@ class FreeWeightModule(LipschitzModule):
 
     def _make(self, shape: tuple[int, ...], bias_size: int | None, init: str | None, device, dtype):
         self.free_shape, self.bias_size = shape, bias_size
-        taps = math.prod(shape[2:])
-        self.fan_out, self.fan_in = shape[0] * taps, shape[1] * taps
+        self.fan_in, self.fan_out = fans(shape)
         factory = {"device": device, "dtype": dtype}
         self.weight = nn.Parameter(torch.zeros(shape, **factory))
         if bias_size is None:
