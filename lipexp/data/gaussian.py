@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 
 from lipexp.data.dataset import Dataset, Split
@@ -28,14 +26,10 @@ def load(features: int | None) -> Dataset:
         mean=(),
         fingerprint="",
         verified=True,
-        draw=partial(_draw, features),
+        draw=lambda count, seed: gaussian_inputs(count, features, seed),
     )
 
 
 def gaussian_inputs(count: int, features: int, seed: int) -> np.ndarray:
     """Independent N(0, 1) numbers, float64 (count, features), from the stream of inputs."""
     return stream(seed, "inputs").standard_normal((count, features))
-
-
-def _draw(features: int, count: int, seed: int) -> np.ndarray:
-    return gaussian_inputs(count, features, seed)

@@ -75,7 +75,6 @@ def measure(setting: Setting, context: Context) -> Tables:
                 "task.epochs": setting["epochs"],
                 "task.augment": "crop_flip",
                 "task.validation": 0.1,
-                "task.probe_epochs": [0],
                 "task.eps": [EPS],
                 "seed": seed,
             },

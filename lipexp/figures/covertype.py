@@ -62,7 +62,6 @@ def _keys(case: str, depth: int, seed: int, setting: Setting) -> dict[str, Any]:
         "width": setting["width"],
         "batch": setting["batch"],
         "task.epochs": setting["epochs"],
-        "task.probe_epochs": [0],
         "task.eps": [0.1],
         "seed": seed,
         **({"model.rows": False} if CASES[case]["model"] == "sll_feedforward" else {}),

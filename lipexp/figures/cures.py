@@ -66,7 +66,6 @@ def measure(setting: Setting, context: Context) -> Tables:
                     "depth": depth,
                     "width": setting["width"],
                     "task.epochs": setting["epochs"],
-                    "task.probe_epochs": [0],
                     "task.eps": [EPS[name]],
                     "seed": seed,
                 },

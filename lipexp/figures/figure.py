@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -28,6 +28,7 @@ STANDARD_ERRORS = 5.0  # beyond which a measurement contradicts a law
 
 Setting = Mapping[str, Any]
 Tables = Mapping[str, "pd.DataFrame"]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Context:
     folder: Path
     run: Callable[[Sequence[str]], Path] | None = None
 
-    def ticking(self, things) -> Any:
+    def ticking(self, things: Iterable[T]) -> Iterator[T]:
         """The things one by one, told after each."""
         things = list(things)
         for done, thing in enumerate(things, 1):

@@ -8,13 +8,9 @@ from lipexp.figures.figure import Check, Context, PaperFigure, Setting, Tables
 from lipexp.figures.forward_variance_bias import SETTINGS
 from lipexp.figures.histograms import kurtosis, panels, with_scale
 
-SOURCE = "forward_variance_bias"
-
 
 def measure(setting: Setting, context: Context) -> Tables:
-    """``histograms``: that of the figure of variances, and the scale of each layer."""
-    tables = context.tables(SOURCE)
-    return {"histograms": with_scale(tables["histograms"], tables["variance"], "layer")}
+    return with_scale(context.tables("forward_variance_bias"))
 
 
 def draw(tables: Tables, setting: Setting) -> Figure:

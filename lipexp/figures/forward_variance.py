@@ -28,7 +28,7 @@ from lipexp.plots import style
 from lipexp.theory import profile
 from lipexp.theory.mean_field import mean_field_weight_variance
 
-PAPER_WIDTH, PAPER_DEPTH = 8192, 15
+PAPER_WIDTH = 8192
 PRINTED = {1: 1.3e-2, 15: 7e-33}  # layer: variance
 
 _SMALL = {

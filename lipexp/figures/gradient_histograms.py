@@ -8,15 +8,13 @@ from lipexp.figures.figure import Check, Context, PaperFigure, Setting, Tables
 from lipexp.figures.gradient_variance import SETTINGS
 from lipexp.figures.histograms import kurtosis_checks, panels, with_scale
 
-SOURCE = "gradient_variance"
-
 
 def measure(setting: Setting, context: Context) -> Tables:
-    """``histograms``: that of the figure of variances, and the scale of each layer."""
-    tables = context.tables(SOURCE)
+    """Of all the cases that the figure of variances has, its histograms are of this one."""
+    tables = context.tables("gradient_variance")
     table = tables["variance"]
     table = table[(table["matrices"] == "shared") & (table["cotangent"] == "ones")]
-    return {"histograms": with_scale(tables["histograms"], table, "label")}
+    return with_scale({**tables, "variance": table}, "label")
 
 
 def draw(tables: Tables, setting: Setting) -> Figure:

@@ -9,20 +9,21 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from lipexp.figures import page
-from lipexp.figures.figure import Check, Setting
+from lipexp.figures.figure import Check, Setting, Tables
 from lipexp.plots import style
+from lipexp.plots.densities import draw_densities
 
 
-def with_scale(histograms: pd.DataFrame, variance: pd.DataFrame, layer: str) -> pd.DataFrame:
-    """Histograms with ``log10_rms`` of their layer, mean over networks.
+def with_scale(tables: Tables, layer: str = "layer") -> Tables:
+    """``histograms`` of a figure of variances, with ``log10_rms`` of each layer, over networks.
 
-    ``layer``: the column of ``variance`` that numbers the layers.
+    ``layer``: the column of its ``variance`` that numbers the layers.
     """
-    scale = variance.groupby(layer)["log10_second_moment"].mean() / 2
-    return histograms.assign(log10_rms=histograms["layer"].map(scale))
+    scale = tables["variance"].groupby(layer)["log10_second_moment"].mean() / 2
+    histograms = tables["histograms"]
+    return {"histograms": histograms.assign(log10_rms=histograms["layer"].map(scale))}
 
 
 @style.styled
@@ -33,27 +34,19 @@ def panels(table: pd.DataFrame, title: str, note: str, symbol: str) -> Figure:
     figure, grid = page.page(
         title, rows=-(-len(layers) // columns), columns=columns, width=page.TWO, height=1.1
     )
-    x = np.linspace(-4, 4, 161)
-    normal = np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi)
-    peak = normal.max()
+    densities = []
     for axes, layer in zip(grid, layers, strict=False):
         rows = table[table["layer"] == layer]
         edges = np.append(rows["low"], rows["high"].iloc[-1])
-        density = rows["count"] / (rows["count"].sum() * np.diff(edges))
-        peak = max(peak, density.max())
-        look = {"fill": True, "color": style.SKY, "lw": 0}
-        axes.stairs(density, edges, label=f"{symbol} / rms({symbol})", **look)
-        axes.plot(x, normal, "--", color="black", lw=0.9, label="N(0, 1)")
+        densities.append((edges, rows["count"] / (rows["count"].sum() * np.diff(edges))))
         size = f"layer {layer}\nrms {10 ** rows['log10_rms'].iloc[0]:.2g}"
         axes.text(0.03, 0.96, size, va="top", transform=axes.transAxes, fontsize=7)
-    for position, axes in enumerate(grid):
-        axes.set_visible(position < len(layers))
-        axes.tick_params(labelbottom=position + columns >= len(layers))
+    label = f"{symbol} / rms({symbol})"
+    peak = draw_densities(grid, columns, densities, label)
     # A peak far above the normal density is cut: it says "a point mass" and no more.
-    grid[0].set(xlim=(-4, 4), ylim=(0, 1.15 * min(peak, 1.6)), xticks=(-3, 0, 3))
-    grid[0].yaxis.set_major_locator(MaxNLocator(3))
+    grid[0].set_ylim(0, 1.15 * min(peak, 1.6))
     page.arrange(figure, note, height=1.1)
-    figure.supxlabel(f"{symbol} / rms({symbol})", fontsize=8, y=0.015)
+    figure.supxlabel(label, fontsize=8, y=0.015)
     figure.supylabel("density", fontsize=8, x=0.012)
     return figure
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -46,13 +45,11 @@ def arrange(figure: Figure, note: str = "", *, height: float = 2.2, shared: bool
     """
     grid = figure.axes[0].get_subplotspec().get_gridspec()
     width = figure.get_figwidth()
-    entries = _legend_entries(figure.axes)
+    entries = style.legend_entries(figure.axes)
     columns = _legend_columns(list(entries), width - 2 * style.EDGE)
-    title = figure.get_suptitle()
     note = textwrap.fill(note, int(style.NOTE_LETTERS * width / ONE))
-    below_title = style.EDGE + style.TITLE_LINE * (title.count("\n") + 1)
-    head = below_title + (style.NOTE_LINE * (note.count("\n") + 1) if note else 0)
-    top = head + style.LEGEND_LINE * -(-len(entries) // columns) + 1.8 * style.GAP
+    _, under_note = style.head(figure, note)
+    top = under_note + style.LEGEND_LINE * -(-len(entries) // columns) + 1.8 * style.GAP
     between = style.GAP if shared else LABELLED
     total = top + grid.nrows * height + (grid.nrows - 1) * between + style.BOTTOM
     inside = (width - style.LEFT - style.RIGHT - (grid.ncols - 1) * (0.1 if shared else BESIDE)) / (
@@ -67,29 +64,7 @@ def arrange(figure: Figure, note: str = "", *, height: float = 2.2, shared: bool
         hspace=between / height,
         wspace=(0.1 if shared else BESIDE) / inside,
     )
-    left = style.EDGE / width
-    figure.suptitle(title, x=left, y=1 - style.EDGE / total, ha="left", va="top")
-    if note:
-        place = left, 1 - below_title / total
-        figure.text(*place, note, ha="left", va="top", fontsize=6, color=style.GREY)
-    if entries:
-        figure.legend(
-            entries.values(),
-            entries.keys(),
-            loc="upper left",
-            bbox_to_anchor=(left, 1 - (head + style.GAP / 2) / total),
-            borderaxespad=0.0,
-            borderpad=0.0,
-            ncols=columns,
-        )
-
-
-def _legend_entries(all_axes: Sequence[Axes]) -> dict[str, object]:
-    entries: dict[str, object] = {}
-    for axes in all_axes:
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-            entries.setdefault(label, handle)
-    return entries
+    style.write_head(figure, note, entries, columns)
 
 
 def _legend_columns(labels: list[str], width: float) -> int:

@@ -82,7 +82,6 @@ def _keys(network: str, bias: str, seed: int, size: Setting) -> dict[str, Any]:
         "depth": size["depth"],
         "batch": size["batch"],
         "task.epochs": size["epochs"],
-        "task.probe_epochs": [0],
         "task.eps": list(EPS),
         "seed": seed,
         **({"network.activation": "identity"} if network == "lipconvnet" else {}),

@@ -57,11 +57,13 @@ def sweep(
 ) -> pd.DataFrame:
     """A row per point (about, keys): ``about``, what the run left (see `results`), the data.
 
-    ``keys`` are those of ``lipexp run``, beside task=train and the data set.
+    ``keys`` are those of ``lipexp run``, beside task=train, the data set, and the probe before
+    training, which is all that `results` reads.
     """
     rows = []
     for about, keys in context.ticking(points):
-        every = {"task": "train", "dataset": data.name, **data.overrides, **keys}
+        every = {"task": "train", "task.probe_epochs": [0], "dataset": data.name}
+        every |= {**data.overrides, **keys}
         words = [f"{key}={typed(value)}" for key, value in every.items()]
         folder = context.run([*words, f"outputs={_quoted(context.folder)}"])
         rows.append({**about, **results(folder), "data": data.remark})

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from lipexp.layers.base import (
-    LipschitzConv2d,
-    LipschitzLinear,
-    log_q_range,
-    make_log_q,
-    refill_log_q,
-)
+from lipexp.layers.base import LipschitzConv2d, LipschitzLinear
 from lipexp.layers.bounds import power_of_two, rescaled_bound
 from lipexp.layers.gram import inverse_root, rescaling_sums
+from lipexp.layers.log_q import log_q_range, make_log_q, refill_log_q
 
 
 def rescale_columns(v: Tensor, log_q: Tensor | None = None) -> Tensor:

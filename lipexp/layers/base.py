@@ -18,6 +18,7 @@ from lipexp.activations import (
 )
 from lipexp.errors import UserError
 from lipexp.inits import INITS
+from lipexp.inits.independent import fans
 from lipexp.layers.bounds import certified_norm, convolution_norm
 from lipexp.layers.windows import Window
 from lipexp.lipschitz import (
@@ -51,8 +52,7 @@ class FreeWeightModule(LipschitzModule):
 
     def _make(self, shape: tuple[int, ...], bias_size: int | None, init: str | None, device, dtype):
         self.free_shape, self.bias_size = shape, bias_size
-        taps = math.prod(shape[2:])
-        self.fan_out, self.fan_in = shape[0] * taps, shape[1] * taps
+        self.fan_in, self.fan_out = fans(shape)
         factory = {"device": device, "dtype": dtype}
         self.weight = nn.Parameter(torch.zeros(shape, **factory))
         if bias_size is None:
@@ -135,31 +135,6 @@ def frozen(module: nn.Module, dtype: torch.dtype | None = None) -> nn.Module:
                 # A free weight in use as it stands is a parameter: kept as numbers of its own.
                 layer._kept = kept.clone() if isinstance(kept, nn.Parameter) else kept
     return copied
-
-
-def make_log_q(layer: FreeWeightModule, size: int, q: str) -> None:
-    """Gives a layer its free weights q = exp(log_q), one per unit: 1 at the start, or exp(N(0, 1)).
-
-    Raises ValueError for another start than "one" or "normal".
-    """
-    if q not in ("one", "normal"):
-        raise ValueError(f"q must be 'one' or 'normal'. Got {q!r} instead.")
-    layer.draws_own = q == "normal"
-    layer.log_q = nn.Parameter(layer.weight.new_zeros(size))
-    if layer.draws_own:
-        nn.init.normal_(layer.log_q)
-
-
-def refill_log_q(layer: FreeWeightModule, generator: np.random.Generator) -> None:
-    """A draw of log_q from a generator."""
-    with torch.no_grad():
-        layer.log_q.copy_(torch.from_numpy(generator.standard_normal(layer.log_q.numel())))
-
-
-def log_q_range(layer: FreeWeightModule) -> float:
-    """Largest less smallest log_q."""
-    log_q = layer.log_q.detach().double()
-    return float(log_q.max() - log_q.min())
 
 
 class LipschitzAffine(FreeWeightModule):

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lipexp.errors import UserError
-from lipexp.layers.base import Branch, LipschitzResidual, log_q_range, make_log_q, refill_log_q
+from lipexp.layers.base import Branch, LipschitzResidual
 from lipexp.layers.bounds import power_of_two, residual_kappa
 from lipexp.layers.gram import inverse, rescaling_sums
+from lipexp.layers.log_q import log_q_range, make_log_q, refill_log_q
 from lipexp.layers.windows import Window, flipped
 from lipexp.lipschitz import TINY, UNIT_ROUNDOFF, gamma, magnitude, safe_norm
 

@@ -16,8 +16,8 @@ class Window:
     """Cross-correlation with a square kernel of side ``side``; images (..., channels, h, w).
 
     ``before``, ``after``: how far the image is padded, by zeros or circularly.  "Same" padding puts
-    the extra column of an even side behind.  A stride s
-    takes every s-th output of stride 1, along both axes.
+    the extra column of an even side behind.  A stride s takes every s-th output of stride 1, along
+    both axes.
 
     The bounds of this package hold for both paddings and any image: a zero-padded convolution is
     a circular one on a larger torus between an embedding and a restriction, a circular one on a

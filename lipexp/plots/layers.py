@@ -11,9 +11,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from lipexp.plots import style
+from lipexp.plots.densities import draw_densities
 
 VISIBLE = 0.004  # share of the y range below which two lines are one to the eye
 COVERED = 0.01  # share of the y range within which a thin line lies beneath a thick one
@@ -206,21 +206,11 @@ def histograms(histograms: Sequence[Any], title: str, note: str = "") -> Figure:
     columns = min(len(histograms), 2 if len(histograms) == 4 else 3)
     rows = -(-len(histograms) // columns)
     figure, grid = style.panels(title, rows=rows, columns=columns, height=1.0)
-    x = np.linspace(-4, 4, 161)
-    normal = np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi)
-    peak = normal.max()
+    densities = [(histogram.edges, _density(histogram)) for histogram in histograms]
+    peak = draw_densities(grid, columns, densities, "z / rms(z)")
     for axes, histogram in zip(grid, histograms, strict=False):
-        density = _density(histogram)
-        peak = max(peak, density.max())
-        axes.stairs(density, histogram.edges, fill=True, color=style.SKY, lw=0, label="z / rms(z)")
-        axes.plot(x, normal, "--", color="black", lw=0.9, label="N(0, 1)")
         axes.text(0.04, 0.96, f"layer {histogram.layer}", va="top", transform=axes.transAxes)
-    for position, axes in enumerate(grid):
-        axes.set_visible(position < len(histograms))
-        lowest = position + columns >= len(histograms)  # nothing is drawn below it
-        axes.tick_params(labelbottom=lowest)
-    grid[0].set(xlim=(-4, 4), ylim=(0, 1.25 * peak), xticks=(-3, 0, 3))
-    grid[0].yaxis.set_major_locator(MaxNLocator(3))
+    grid[0].set_ylim(0, 1.25 * peak)
     style.arrange(figure, note)
     figure.supxlabel("z / rms(z)", fontsize=8, y=0.02)
     figure.supylabel("density", fontsize=8, x=0.02)

@@ -7,7 +7,7 @@ in inches instead of a layout engine, which draws every figure twice.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from io import BytesIO
 from pathlib import Path
 
@@ -99,18 +99,14 @@ def arrange(figure: Figure, *notes: str, bottom: float = BOTTOM) -> None:
     axes = figure.axes[0]
     grid = axes.get_subplotspec().get_gridspec()
     inside = figure.get_figheight() - grid.nrows * GAP
-    entries: dict[str, Artist] = {}
-    for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-        entries.setdefault(label, handle)
+    entries = legend_entries([axes])
     columns = 1 if max(map(len, entries), default=0) > LEGEND_LETTERS else 2
     lines = [label.count("\n") + 1 for label in entries]  # matplotlib fills column by column
     each = -(-len(lines) // columns)
     rows = max((sum(lines[k : k + each]) for k in range(0, len(lines), each or 1)), default=0)
-    title = figure.get_suptitle()
     note = textwrap.fill("; ".join(filter(None, notes)), NOTE_LETTERS)
-    below = EDGE + TITLE_LINE * (title.count("\n") + 1 if title else 0)
-    head = below + (NOTE_LINE * (note.count("\n") + 1) if note else 0)
-    top = head + LEGEND_LINE * rows + 1.5 * GAP
+    _, under_note = head(figure, note)
+    top = under_note + LEGEND_LINE * rows + 1.5 * GAP
     height = top + inside + (grid.nrows - 1) * GAP + bottom
     figure.set_figheight(height)
     figure.subplots_adjust(
@@ -121,18 +117,41 @@ def arrange(figure: Figure, *notes: str, bottom: float = BOTTOM) -> None:
         hspace=GAP * grid.nrows / inside,
         wspace=0.1,
     )
+    write_head(figure, note, entries, columns)
+
+
+def legend_entries(all_axes: Iterable[Axes]) -> dict[str, Artist]:
+    """The labelled artists by their labels; of the same label the first."""
+    entries: dict[str, Artist] = {}
+    for axes in all_axes:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            entries.setdefault(label, handle)
+    return entries
+
+
+def head(figure: Figure, note: str) -> tuple[float, float]:
+    """Inches from the upper edge to what stands under the title, and under the note."""
+    title = figure.get_suptitle()
+    under_title = EDGE + TITLE_LINE * (title.count("\n") + 1 if title else 0)
+    return under_title, under_title + (NOTE_LINE * (note.count("\n") + 1) if note else 0)
+
+
+def write_head(figure: Figure, note: str, entries: Mapping[str, Artist], columns: int) -> None:
+    """Title, note in small and legend at the upper edge of a figure that has its final height."""
+    width, height = figure.get_size_inches()
+    left, title = EDGE / width, figure.get_suptitle()
+    under_title, under_note = head(figure, note)
     if title:
-        place = {"x": EDGE / COLUMN, "y": 1 - EDGE / height}
-        figure.suptitle(title, **place, ha="left", va="top")
+        figure.suptitle(title, x=left, y=1 - EDGE / height, ha="left", va="top")
     if note:
-        place = EDGE / COLUMN, 1 - below / height
+        place = left, 1 - under_title / height
         figure.text(*place, note, ha="left", va="top", fontsize=6, color=GREY)
     if entries:
         figure.legend(
             entries.values(),
             entries.keys(),
             loc="upper left",
-            bbox_to_anchor=(EDGE / COLUMN, 1 - (head + GAP / 2) / height),
+            bbox_to_anchor=(left, 1 - (under_note + GAP / 2) / height),
             borderaxespad=0.0,
             borderpad=0.0,
             ncols=columns,

@@ -75,6 +75,20 @@ class _Columns:
             if value is not None:
                 self.arrays[column][row] = value
 
+    def put_signal(self, row: int, signal: Signal) -> None:
+        self.put(
+            row,
+            log10_second_moment=log10_second_moment(signal),
+            log10_variance=signal.log10_variance(),
+            mean_over_rms=mean_over_rms(signal),
+        )
+
+    def put_cotangent(self, row: int, down: Cotangent) -> Cotangent:
+        """Returns it with a drifted scale taken out."""
+        down, moment, variance = down.measured()
+        self.put(row, log10_gradient_second_moment=moment, log10_gradient_variance=variance)
+        return down
+
 
 @dataclass(frozen=True)
 class _Kept:
@@ -134,7 +148,7 @@ class _Probe:
     def _record(self, row, signal, full, step, inner_activity) -> None:
         if inner_activity is None:
             inner_activity = self.activation(row).active_fraction(full)
-        record_signal(self.columns, row, signal)
+        self.columns.put_signal(row, signal)
         self.columns.put(
             row,
             active_fraction=inner_activity.cpu().numpy(),
@@ -157,7 +171,7 @@ class _Probe:
             self.columns.put(row, log10_weight_gradient_second_moment=moment)
             if row > 1:
                 down = self._below(down, row - 1, below)
-            down = record_cotangent(self.columns, row - 1, down)
+            down = self.columns.put_cotangent(row - 1, down)
             self.tick()
         return down
 
@@ -175,7 +189,7 @@ class _Probe:
         step = make_step([network.head_layer for network in self.networks], gradients=True)
         entering = top.activated(self.activation(self.depth)).through(self.maps(self.depth))
         outputs = step.up(entering)[0].measured()
-        record_signal(self.columns, row, outputs)
+        self.columns.put_signal(row, outputs)
         self.columns.put(row, log10_weight_variance=log10_mean_square(step.effective_weight()))
         if self.operator_norms:
             self.columns.put(row, operator_norm=step.operator_norm())
@@ -183,25 +197,10 @@ class _Probe:
         loss = (scores * power(outputs.exponent, scores)).softmax(dim=2)
         loss.scatter_add_(2, labels[..., None], loss.new_full((*labels.shape, 1), -1.0))
         down = Cotangent.of(loss).pulled_through(maps, outputs.full().shape[2:])
-        down = record_cotangent(self.columns, row, down)
+        down = self.columns.put_cotangent(row, down)
         down, moment = step.down(down, entering.full(), entering.exponent)
         self.columns.put(row, log10_weight_gradient_second_moment=moment)
         return self._below(down, self.depth, z)
-
-
-def record_signal(columns: _Columns, row: int, signal: Signal) -> None:
-    columns.put(
-        row,
-        log10_second_moment=log10_second_moment(signal),
-        log10_variance=signal.log10_variance(),
-        mean_over_rms=mean_over_rms(signal),
-    )
-
-
-def record_cotangent(columns: _Columns, row: int, down: Cotangent) -> Cotangent:
-    down, moment, variance = down.measured()
-    columns.put(row, log10_gradient_second_moment=moment, log10_gradient_variance=variance)
-    return down
 
 
 def _forget_lost_variance(run: _Probe, columns: _Columns) -> None:
@@ -280,7 +279,7 @@ def probe(
         x = torch.stack([network.stem(some) for network, some in zip(networks, own, strict=True)])
     entering = x.double().square().mean(1).cpu().numpy()
     signal: Signal = (Referenced if run.has_bias() else Plain).of(x)
-    record_signal(columns, 0, signal)
+    columns.put_signal(0, signal)
 
     hidden = [stack[0] for stack in run.stacks]
     budget = default_budget(hidden) if kept_bytes is None else kept_bytes
@@ -295,7 +294,7 @@ def probe(
         down = run.through_head(signal, kept[-1], torch.stack(list(own)))
     else:
         down = _entering_cotangent(cotangent, kept[-1].mantissa, generators)
-    down = record_cotangent(columns, depth, down)
+    down = columns.put_cotangent(depth, down)
     for rows, start in zip(reversed(parts), reversed(starts), strict=True):
         if rows is not parts[-1]:
             _, kept = run.climb(start, rows, keep=True, record=False)

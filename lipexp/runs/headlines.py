@@ -93,8 +93,7 @@ def _cures(request: Request) -> list[str]:
 def certificate_numbers(certificates: pd.DataFrame, eps: Sequence[str]) -> dict[str, Any]:
     """The headline numbers of certificates.csv; right is what leads, a tie is not."""
     right = certificates["margin"] > 0
-    shares = {f"cra_{name}": float(certificates[f"certified_{name}"].mean())
-              for name in eps}  # fmt: skip
+    shares = {f"cra_{name}": float(certificates[f"certified_{name}"].mean()) for name in eps}
     return {
         "test_images": len(certificates),
         "test_accuracy": float(right.mean()),

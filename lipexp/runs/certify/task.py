@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,7 +64,8 @@ class Found:
 class Stage:
     """Work on consecutive points, cut into parts: ``work`` makes the one of a slice.
 
-    ``cost``: of a point, in forward passes of one input.
+    ``cost``: of a point, in forward passes of one input; ``done``: the parts that are there, by the
+    name of their file.
     """
 
     name: str
@@ -73,6 +73,18 @@ class Stage:
     slices: Sequence[slice]
     cost: int
     work: Callable[[slice], dict[str, Tensor]]
+    done: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+
+    def part(self, rows: slice) -> str:
+        """The name of a part's file."""
+        return f"{self.name}-{rows.start:07d}-{rows.stop:07d}"
+
+    def left(self) -> list[slice]:
+        return [rows for rows in self.slices if self.part(rows) not in self.done]
+
+    def result(self) -> dict[str, Tensor]:
+        """All parts as one, when none is left."""
+        return joined([self.done[self.part(rows)] for rows in self.slices])
 
 
 def prepare(asked: Asked) -> Certification:
@@ -132,10 +144,9 @@ class Certification:
         """Certifies, attacks, and bounds the constant from below, from the parts on disk on."""
         same = (identity, __version__, self.dataset.fingerprint, self.device.type, self._in_use())
         parts = Parts(folder, " ".join(same))
-        log: list[str] = []
         try:
             with torch.backends.cudnn.flags(enabled=False):
-                return self._run(parts, progress, log)
+                return self._run(parts, progress)
         except KeyboardInterrupt as error:
             if not error.args and len(parts):
                 how = "without --force the same command" if self.asked.force else "the same command"
@@ -155,8 +166,8 @@ class Certification:
                 numbers += [used] if isinstance(used, Tensor) else filter(torch.is_tensor, used)
         return digest({f"{k:05d}": tensor.detach().cpu() for k, tensor in enumerate(numbers)})
 
-    def _run(self, parts: Parts, progress: Progress, log: list[str]) -> Found:
-        eps, attacks = self.asked.eps, self.asked.attacks
+    def _run(self, parts: Parts, progress: Progress) -> Found:
+        eps, attacks, log = self.asked.eps, self.asked.attacks, []
         certify = self._stage("certificates", "certifying", len(self.points), 1, self._certify)
         lipschitz = self._stage(
             "lipschitz",
@@ -173,28 +184,19 @@ class Certification:
             lambda rows: self._attack(rows, table),
         )
         stages = (certify, lipschitz, attack)
-        done = {stage.name: {} for stage in stages}
         for stage in stages:
-            for number, rows in enumerate(stage.slices):
-                part = parts.read(_name(stage, rows))
-                if part is not None:
-                    done[stage.name][number] = part
-        kept = sum(map(len, done.values()))
-        if kept:
+            for name in map(stage.part, stage.slices):
+                if (part := parts.read(name)) is not None:
+                    stage.done[name] = part
+        if kept := len(parts):
             log.append(
                 f"goes on from {plural(kept, 'part')} that {'is' if kept == 1 else 'are'} done"
             )
             progress.line(log[-1])
-        tally = _Tally(progress, stages, done)
-        self._finish(certify, done, parts, tally)
-        table = self._table(joined([done["certificates"][k] for k in range(len(certify.slices))]))
-        self._finish(lipschitz, done, parts, tally)
-        self._finish(attack, done, parts, tally)
-        attacked, found = (
-            joined([done[stage.name][k] for k in range(len(stage.slices))])
-            for stage in (attack, lipschitz)
-        )
-        return Found(table, attacked, found["bound"], self.count, log)
+        tally = _Tally(progress, stages)
+        table = self._table(_finished(certify, parts, tally))
+        bounds = _finished(lipschitz, parts, tally)["bound"]
+        return Found(table, _finished(attack, parts, tally), bounds, self.count, log)
 
     def _stage(self, name: str, note: str, count: int, cost: int, work) -> Stage:
         size = self._part_size(attacking=name != "certificates")
@@ -209,15 +211,6 @@ class Certification:
             return max(1, min(ATTACK_NUMBERS[kind] // numbers, MOST_POINTS[kind]))
         batch = max(1, BATCH_NUMBERS[kind] // max(math.prod(shape) for shape in self.shapes))
         return batch * max(1, MOST_CERTIFIED // batch)
-
-    def _finish(self, stage: Stage, done, parts: Parts, tally: _Tally) -> None:
-        for number, rows in enumerate(stage.slices):
-            if number not in done[stage.name]:
-                tally.note(stage)
-                part = stage.work(rows)
-                parts.write(_name(stage, rows), part)
-                done[stage.name][number] = part
-                tally.add(stage, rows)
 
     def _certify(self, rows: slice) -> dict[str, Tensor]:
         some = Points(
@@ -279,20 +272,24 @@ class Certification:
         return x.cpu()
 
 
-def _name(stage: Stage, rows: slice) -> str:
-    return f"{stage.name}-{rows.start:07d}-{rows.stop:07d}"
+def _finished(stage: Stage, parts: Parts, tally: _Tally) -> dict[str, Tensor]:
+    """A stage's result; what is left of it is made, and every part is kept on disk at once."""
+    for rows in stage.left():
+        tally.note(stage)
+        name, part = stage.part(rows), stage.work(rows)
+        parts.write(name, part)
+        stage.done[name] = part
+        tally.add(stage, rows)
+    return stage.result()
 
 
 class _Tally:
     """How much of the work that was left is done, for the bar."""
 
-    def __init__(self, progress: Progress, stages: Sequence[Stage], done: dict[str, dict]):
-        self._progress, self._done, self._began = progress, 0, time.perf_counter()
+    def __init__(self, progress: Progress, stages: Sequence[Stage]):
+        self._progress, self._done = progress, 0
         self._total = sum(
-            stage.cost * (rows.stop - rows.start)
-            for stage in stages
-            for number, rows in enumerate(stage.slices)
-            if number not in done[stage.name]
+            stage.cost * (rows.stop - rows.start) for stage in stages for rows in stage.left()
         )
 
     def note(self, stage: Stage) -> None:

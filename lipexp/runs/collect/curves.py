@@ -24,9 +24,9 @@ KINDS = (
     ),
 )
 LAW_OF = {3: 2, 6: 5}  # the place of a typical law among KINDS, and of the law in expectation
-MOST_LAYERS = 400  # of a curve: more than a screen shows
 MOST_NUMBERS = 1_500_000  # in all curves together, about 7 bytes each
-FEWER = (400, 300, 200, 150, 100, 70, 50, 30, 20)  # layers of a curve, until all numbers fit
+# Layers of a curve, until all numbers fit; 400 are more than a screen shows.
+FEWER = (400, 300, 200, 150, 100, 70, 50, 30, 20)
 MOST_EPOCHS = 3
 ALIKE = 0.005  # laws nearer than this share of the span are one line
 DIGITS = 4  # of a curve's span, which are kept
