@@ -20,12 +20,13 @@ from filelock import FileLock
 from omegaconf import OmegaConf
 
 from lipexp import config
-from lipexp.cli import composing, requests, sweep_rows
+from lipexp.cli import sweep_rows
 from lipexp.errors import UserError
 from lipexp.launching import pool
-from lipexp.launching.points import by_seed, expand
+from lipexp.launching.points import by_seed
 from lipexp.runs.probe import task
 from tests.cli.golden import run
+from tests.launching.points_asked import points_of
 
 SMALL = ("depth=3", "width=8", "batch=20")
 SEEDS = "seed=0,1,2"
@@ -35,21 +36,6 @@ SEEDS = "seed=0,1,2"
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def points_of(words):
-    """The points that the command line makes of words."""
-    found = []
-
-    class Listener:
-        def sweep(self, context, master, arguments, seeds):
-            found.extend(expand(context, master, arguments, requests.explain))
-
-        def __call__(self, composed):
-            raise AssertionError("Hydra's own sweeper is at work")
-
-    composing.compose(["-m"], list(words), Listener())
-    return found
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
@@ -13,9 +14,12 @@ import pytest
 
 from lipexp.launching import cluster
 from lipexp.runs.outcome import Outcome
+from lipexp.runs.probe import task
 from tests.cli.golden import run
+from tests.launching.points_asked import points_of
 
 pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+submitit = pytest.importorskip("submitit")
 
 SMALL = ("depth=3", "width=8", "batch=20")
 LOCAL = "hydra/launcher=submitit_local"
@@ -134,6 +138,39 @@ def test_jobs_that_run_are_cancelled_when_nobody_listens_any_more(launch):
 def test_a_job_asks_for_gpus_by_its_keys(key, expected):
     launcher = SimpleNamespace(params={"gpus_per_node": None, key: 1})
     assert cluster.asks_for_gpus(launcher) is expected
+
+
+@pytest.fixture
+def out_of_time(here, monkeypatch):
+    """A job's configuration whose run is signalled, under a handler that leaves by an exception."""
+    (request,) = [point.request for point in points_of([*SMALL])]
+    environment = SimpleNamespace(_usr_sig=lambda: signal.SIGUSR2)
+    monkeypatch.setattr(submitit, "JobEnvironment", lambda: environment)
+    monkeypatch.setattr(task, "probe", lambda *_, **__: signal.raise_signal(signal.SIGUSR2))
+    before = signal.getsignal(signal.SIGUSR2)
+
+    def leave_by(error):
+        def handler(number, frame):
+            raise error
+
+        signal.signal(signal.SIGUSR2, handler)
+        return cluster.Job()([request.config])
+
+    yield leave_by
+    signal.signal(signal.SIGUSR2, before)
+
+
+def test_a_job_that_is_queued_again_leaves_by_its_handlers_exit_and_no_failed_run(out_of_time):
+    with pytest.raises(SystemExit) as left:
+        out_of_time(SystemExit(-1))
+    assert left.value.code == -1
+    assert not list(Path("outputs").rglob("log.txt"))
+
+
+def test_a_job_that_is_out_of_time_too_often_is_a_failed_point(out_of_time):
+    (outcome,) = out_of_time(submitit.core.utils.UncompletedJobError("timed-out too many times"))
+    assert outcome.status == 1
+    assert outcome.line.startswith("it ran out of its time too often; the same command goes on")
 
 
 def test_ctrl_c_ends_the_jobs_with_one_line(here):
