@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lipexp.activations.base import Activation, stays_clear
+from lipexp.errors import UserError
 from lipexp.lipschitz import TINY, UNIT_ROUNDOFF
 
 
@@ -20,6 +21,8 @@ class TwoSlopes(Activation):
     componentwise = True
 
     def lipschitz_bound(self, tight=False):
+        if not math.isfinite(self.negative_slope):
+            raise UserError("a slope that is NaN or infinite has no Lipschitz bound")
         return max(1.0, abs(self.negative_slope))
 
     def norm_after(self, shape, norm):

@@ -237,7 +237,9 @@ class BatchNorm(LipschitzModule):
         if bool((variance < 2.0**-1000).any()):
             raise UserError(f"{type(norm).__name__} divides by a variance below 2^-1000")
         self.channels = len(scale)
-        self.largest = float(scale.abs().max()) * (1 + 8 * UNIT_ROUNDOFF)
+        # A weight that is not 0 may be after the division.
+        lost = TINY if bool(weight.any()) else 0.0
+        self.largest = float(scale.abs().max()) * (1 + 8 * UNIT_ROUNDOFF) + lost
         shift = safe_norm(norm.running_mean * scale) + safe_norm(bias)
         self.shift = float(shift) * (1 + gamma(self.channels + 16)) + 2 * TINY * self.channels
 

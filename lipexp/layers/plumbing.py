@@ -15,13 +15,22 @@ from lipexp.lipschitz import TINY, UNIT_ROUNDOFF, ExactMap, LipschitzModule, gam
 class Centre(LipschitzModule):
     """x -> x - mean, one constant per channel; x: (batch, channels, height, width).
 
-    Raises UserError for images of another shape: of fewer channels it would make copies.
+    Raises UserError for images of another shape, and for a mean of another number of channels:
+    one that is broadcast makes copies, and has another norm.
     """
 
     def __init__(self, mean: tuple[float, ...], shape: tuple[int, ...]):
         super().__init__()
         self.shape = shape
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float64).reshape(-1, 1, 1))
+        self._check_mean()
+
+    def _check_mean(self) -> None:
+        if len(self.shape) != 3 or tuple(self.mean.shape) != (self.shape[0], 1, 1):
+            raise UserError(
+                f"means of shape {tuple(self.mean.shape)} for images of shape {tuple(self.shape)}: "
+                "must be one a channel"
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         if tuple(x.shape[1:]) != tuple(self.shape):
@@ -29,6 +38,7 @@ class Centre(LipschitzModule):
         return x - self.mean.to(x.dtype)
 
     def lipschitz_bound(self, tight=False):
+        self._check_mean()  # a buffer may be put in another's place
         return 1.0
 
     def _offset(self) -> float:

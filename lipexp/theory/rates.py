@@ -64,10 +64,11 @@ def decay_per_layer(
     backward, n = ``fan_in``, d = ``fan_out``, c_phi = 1/2 for relu, (1 + slope^2)/2 for leaky_relu,
     1 for abs, maxmin, identity and tanh (tanh: where the signal is small).  Residual
     (``model="sll"``): fan_in = features, fan_out = hidden, log10 of `residual_gain` both ways, from
-    8 features on (with random q from 32).  Spectral: `spectral_weight_variance`, Gaussian and
-    uniform inits from 8 units on.  AOL of entries that are not Gaussian: the delta-corrected mean
-    field of their shape (gnd: beta >= 1/2, >= 1/4 from 16 units on, >= 0.2 from 48 on).  Kernels,
-    random q (both: beta >= 1/2) and residual layers: the Gaussian law for any iid symmetric init.
+    8 features on (with random q from 32).  Spectral: `spectral_weight_variance`, Gaussian inits
+    from 8 units on, uniform ones from 48.  AOL of entries that are not Gaussian: the
+    delta-corrected mean field of their shape (gnd: beta >= 1/2, >= 1/4 from 16 units on, >= 0.2
+    from 48 on).  Kernels, random q (both: beta >= 1/2) and residual layers: the Gaussian law for
+    any iid symmetric init.
     ``typical``: the mean of the logarithm, which one network shows, instead of the logarithm of the
     mean; about 5/(2 n ln 10) lower for relu; None for linear layers whose init is iid but not
     Gaussian, and for spectral ones with uniform init.

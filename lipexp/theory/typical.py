@@ -41,6 +41,19 @@ def mask_spread(units: int, slope: float) -> float:
     return log_moment - psi(units / 2) - math.log(2) - math.log((1 + slope**2) / 2)
 
 
+def mask_unevenness(weight: WeightLaw, units: int) -> float:
+    """By what factor rescaled rows, in a layer of the same size before, raise the mask's spread.
+
+    z = W x has a variance of its own in every unit then, the row's squared norm: with relative
+    variance v of these its kurtosis is kappa = 3 (1 + v) n / (n + 2) for rows of n entries (3 for
+    Gaussian ones, v = 2/n), and the mask passes p with E sum p^2 = kappa / (n + kappa - 1).
+    """
+    if not weight.by_rows:
+        return 1.0
+    kurtosis = 3 * (1 + weight.norm_variance) * units / (units + 2)
+    return kurtosis / (units + kurtosis - 1) * (units + 2) / 3
+
+
 def row_spread(shape: Shape, *, into: int, out_of: int) -> float | None:
     """E ln |W x|^2 - ln E |W x|^2, W into x out_of and x fixed; None where no form is known.
 
@@ -96,7 +109,7 @@ def gain_spread(
     rows = row_spread(shape, into=into, out_of=out_of)
     if rows is None:
         return None
-    spread = mask_spread(fan_in, phi.slope) + rows
+    spread = mask_spread(fan_in, phi.slope) * mask_unevenness(weight, fan_in) + rows
     if shape in (Shape.RESCALED, Shape.RANDOM_Q):
         if min(fan_in, fan_out) < weight.typical_from:
             return None

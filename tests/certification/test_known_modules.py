@@ -179,6 +179,18 @@ def test_batch_norm_is_bounded_by_its_largest_scale_and_so_is_its_rounding(affin
             check_rounding(norm, exactly, shape, scale)
 
 
+def test_a_scale_that_is_lost_in_the_division_is_no_constant_map():
+    norm = nn.BatchNorm1d(2).double().eval()
+    with torch.no_grad():
+        norm.weight.fill_(2.0**-1074)
+        norm.running_var.fill_(1e10)
+    assert float(norm.weight.detach()[0] / norm.running_var[0].sqrt()) == 0
+    assert lipschitz_bound(norm, tight=True) > 0
+    with torch.no_grad():
+        norm.weight.zero_()
+    assert lipschitz_bound(norm, tight=True) == 0
+
+
 def root(x: Fraction) -> Fraction:
     """The square root to 40 digits."""
     guess = Fraction(float(x) ** 0.5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from decimal import Decimal
 
 import numpy as np
@@ -35,6 +36,25 @@ def test_grey_images_are_not_copied_into_the_channels_of_colour():
     net = nn.Sequential(Centre((0.5,) * 3, (3, 2, 2)), nn.Flatten(), linear(np.eye(2, 12)))
     with refused(r"shape \(1, 2, 2\): must be \(3, 2, 2\)"):
         certify(net, torch.rand(4, 1, 2, 2), [0] * 4, ["0.1"])
+
+
+@pytest.mark.parametrize(("channels", "shape"), [(4, (1, 2, 2)), (1, (16, 2, 2)), (3, (3,))])
+def test_a_mean_of_another_number_of_channels_is_refused(channels, shape):
+    """Four constants would make four copies of a grey image, of norm 2; one for sixteen channels
+    would be counted once in the rounding."""
+    with refused("must be one a channel"):
+        Centre((0.5,) * channels, shape)
+
+
+def test_a_mean_put_in_anothers_place_is_refused():
+    centre = Centre((0.5,), (1, 2, 2))
+    centre.mean = torch.full((4, 1, 1), 0.5, dtype=torch.float64)
+    assert centre(torch.zeros(2, 1, 2, 2)).shape == (2, 4, 2, 2)  # it would have made copies
+    net = nn.Sequential(centre, nn.Flatten(), linear(np.eye(2, 16)))
+    with refused("must be one a channel"):
+        certify(net, torch.rand(4, 1, 2, 2), [0] * 4, ["0.1"])
+    with refused("must be one a channel"):
+        lipschitz_bound(centre)
 
 
 def test_the_first_image_is_not_certified_for_the_whole_batch():
@@ -119,6 +139,10 @@ def test_a_slope_that_was_changed_counts():
     steep = LeakyReLU()
     steep.negative_slope = -5.0
     assert lipschitz_bound(nn.Sequential(steep)) == 5
+    for slope in (math.nan, math.inf):  # max(1, NaN) is 1
+        steep.negative_slope = slope
+        with refused("a slope that is NaN or infinite"):
+            lipschitz_bound(nn.Sequential(steep))
     layer = SLLLinear(2)
     layer.activation = LeakyReLU()
     layer.activation.negative_slope = -1.0

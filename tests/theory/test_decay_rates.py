@@ -128,21 +128,28 @@ def test_random_q_has_the_known_law_and_the_measured_typical_rate(
     ("d", "n", "activation", "rows", "q", "matrices", "off"),
     [
         (16, 16, "relu", False, "normal", 3000, 0.006),
+        (16, 16, "relu", True, "normal", 6000, 0.004),
+        (32, 32, "relu", True, "normal", 3000, 0.001),
         (16, 48, "relu", False, "normal", 1500, 0.003),
         (48, 16, "maxmin", True, "normal", 1500, 0.003),
-        (8, 8, "relu", True, "one", 8000, 0.002),
+        (8, 8, "relu", True, "one", 8000, 0.007),
+        (12, 12, "relu", True, "one", 6000, 0.003),
         (8, 16, "maxmin", True, "one", 6000, 0.001),
     ],
 )
 def test_typical_rates_know_random_q_and_rows(d, n, activation, rows, q, matrices, off):
+    """Behind a layer of the same kind: with rows rescaled its outputs are not alike in size."""
     rng = np.random.default_rng([d, n])
-    weights = []
-    for _ in range(matrices):
-        v = rng.standard_normal((d, n))
-        drawn = np.exp(rng.standard_normal(d if rows else n)) if q == "normal" else None
-        weights.append(aol(v.T, drawn).T if rows else aol(v, drawn))
+
+    def drawn(outputs):
+        for _ in range(matrices):
+            v = rng.standard_normal((outputs, n))
+            weights = np.exp(rng.standard_normal(outputs if rows else n)) if q == "normal" else None
+            yield aol(v.T, weights).T if rows else aol(v, weights)
+
+    z = rng.standard_normal((matrices, 10, n)) @ np.array([*drawn(n)]).transpose(0, 2, 1)
     options = {"fan_in": n, "fan_out": d, "rows": rows, "q": q, "typical": True}
-    for backward, sample in enumerate(gains(rng, np.array(weights), activation, 0.0, inputs=10)):
+    for backward, sample in enumerate(gains(rng, np.array([*drawn(d)]), activation, 0.0, z)):
         # a relu mask that passes nothing is the end of a signal and is left out, as in the law
         logs = np.log10(sample, where=sample > 0, out=np.full(sample.shape, np.nan))
         mean, error = mean_and_error(np.nanmean(logs, axis=1))
@@ -175,19 +182,25 @@ def test_rows_swap_the_arguments_and_auto_takes_them_where_a_layer_narrows():
     assert lossless == pytest.approx(0, abs=1e-14)
 
 
-def gains(rng, weights, activation, slope, inputs):
-    """One layer's gains, forward and backward: each (matrices, inputs)."""
-    matrices, d, n = weights.shape
-    z = rng.standard_normal((matrices, inputs, n))
-    cotangent = rng.standard_normal((matrices, inputs, d))
+def gains(rng, weights, activation, slope, z):
+    """One layer's gains of signals z (matrices, inputs, n), forward and backward.
+
+    The cotangent has passed the mask behind the layer, as it has everywhere but at the end.
+    """
+
+    def slopes(of):
+        below = {"relu": 0, "leaky_relu": slope}.get(activation, 1)
+        return np.where(of > 0, 1, below)
+
     out = activate(activation, z, slope) @ weights.transpose(0, 2, 1)
-    back = cotangent @ weights
-    if activation in ("relu", "leaky_relu"):
-        back = back * np.where(z > 0, 1, 0 if activation == "relu" else slope)
-    return (
-        (out**2).mean(2) / (z**2).mean(2),
-        (back**2).mean(2) / (cotangent**2).mean(2),
-    )
+    cotangent = rng.standard_normal(out.shape) * slopes(out)
+    back = (cotangent @ weights) * slopes(z)
+
+    def gain(after, before):
+        energy = (before**2).mean(2)  # 0 where a mask passed nothing
+        return np.divide((after**2).mean(2), energy, out=0 * energy, where=energy > 0)
+
+    return gain(out, z), gain(back, cotangent)
 
 
 @pytest.mark.parametrize(
@@ -216,7 +229,8 @@ def test_one_layer_shows_the_law_in_its_mean_and_the_typical_rate_in_its_logarit
         weights = rng.standard_normal((matrices, d, n))
     if model == "aol":
         weights = np.array([aol(v) for v in weights])
-    for backward, sample in enumerate(gains(rng, weights, activation, slope, inputs=10)):
+    z = rng.standard_normal((matrices, 10, n))
+    for backward, sample in enumerate(gains(rng, weights, activation, slope, z)):
         options = {"fan_in": n, "fan_out": d, "backward": bool(backward), "slope": slope}
         mean, error = mean_and_error(sample.mean(1))
         law = 10 ** decay_per_layer(model, init, activation, **options)

@@ -92,6 +92,9 @@ def test_uniform_entries_have_the_law_to_the_stated_share_and_no_typical_rate():
     rate = decay_per_layer("spectral", "uniform", "relu", **sizes)
     assert rate == pytest.approx(math.log10(32 * ours))
     assert decay_per_layer("spectral", "uniform", "relu", typical=True, **sizes) is None
+    for n, d in ((47, 64), (64, 47), (8, 8)):  # 6 % at 8 units
+        assert decay_per_layer("spectral", "uniform", "relu", fan_in=n, fan_out=d) is None
+        assert decay_per_layer("spectral", "normal", "relu", fan_in=n, fan_out=d) is not None
 
 
 @given(d=st.integers(1, 10_000), n=st.integers(1, 10_000))
