@@ -26,6 +26,8 @@ class Points:
     def __init__(self, images: Array, labels: Any, *, scale: float, box: bool):
         self.images = np.asarray(images) if not isinstance(images, Tensor) else images.detach()
         if isinstance(self.images, Tensor):
+            if self.images.layout != torch.strided or self.images.is_meta:
+                raise UserError("inputs must be a dense tensor or array with numbers in it")
             self.images = self.images.as_subclass(Tensor)  # a subclass may compute anything
         self.labels = _whole_numbers(labels)
         self.kind = str(self.images.dtype).removeprefix("torch.")
@@ -33,10 +35,6 @@ class Points:
             self.kind = self.images.dtype.name
         self.whole = self.kind == "uint8"
         self.scale = scale
-        if isinstance(self.images, Tensor) and (
-            self.images.layout != torch.strided or self.images.is_meta
-        ):
-            raise UserError("inputs must be a dense tensor or array with numbers in it")
         if len(self.images.shape) < 2 or 0 in self.images.shape:
             raise UserError(f"no inputs to certify: the shape is {tuple(self.images.shape)}")
         if self.labels.shape != (len(self),):

@@ -85,6 +85,8 @@ def send(
     steps: Sequence[Step], points: Points, device: torch.device, batch: int | None = None
 ) -> Passage:
     """All inputs, in batches.  Raises UserError for what does not fit or is out of range."""
+    if not steps:
+        raise UserError("the network has no modules: there is nothing to certify")
     *shapes, (classes,) = shapes_through(steps, points, device)
     points.check_labels(classes)
     for step, shape in zip(steps, shapes, strict=True):

@@ -201,6 +201,14 @@ def test_a_weight_of_another_shape_than_the_layer_was_made_for_is_refused():
         lipschitz_bound(nn.Sequential(layer))
 
 
+def test_a_network_of_nothing_and_inputs_that_are_not_dense_are_refused():
+    x, labels = torch.rand(2, 3, dtype=torch.float64), [0, 1]
+    with pytest.raises(UserError, match="no modules: there is nothing to certify"):
+        certify(nn.Sequential(), x, labels, 0.3)
+    with pytest.raises(UserError, match="must be a dense tensor"):
+        certify(nn.Sequential(nn.Linear(3, 2)), x.to_sparse(), labels, 0.3)
+
+
 def test_complex_and_meta_networks_are_refused():
     with refused("complex"):
         lipschitz_bound(nn.Sequential(nn.Linear(2, 2, dtype=torch.complex64)))
