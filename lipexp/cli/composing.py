@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from lipexp import config, launching, plugins
 from lipexp.cli import requests
+from lipexp.cli.explaining import explain
 from lipexp.cli.progress import progress_bar
 from lipexp.errors import RunError, UserError
 from lipexp.runs.outcome import Outcome
@@ -31,7 +32,7 @@ def execute(composed: DictConfig, *, bar: bool) -> Outcome:
     except UserError as error:
         return Outcome(error=error)
     except OmegaConfBaseException as error:
-        return Outcome(error=UserError(requests.explain(error, [])))
+        return Outcome(error=UserError(explain(error, [])))
     with progress_bar(shown=bar) as progress:
         return execute_request(request, progress)
 
@@ -59,7 +60,7 @@ def compose(flags: list[str], overrides: list[str], task: Callable[[DictConfig],
         )
         decorate(task)()
     except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
-        raise UserError(requests.explain(error, overrides)) from error
+        raise UserError(explain(error, overrides)) from error
     except OSError as error:
         raise UserError(f"outputs: cannot be written ({error.strerror})") from error
     except SystemExit as error:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from lipexp import collector
 from lipexp.cli import composing, interrupts, requests
+from lipexp.cli.explaining import explain
 from lipexp.cli.progress import progress_bar
 from lipexp.cli.sweep_rows import Report, Row, closing, write
 from lipexp.errors import RunError, UserError
@@ -87,7 +88,7 @@ class _Sweep:
             raise UserError(f"hydra.sweeper.seeds={seeds}: must be one of {', '.join(SEEDS)}")
         self._seeds = seeds
         launch = self._launch_by(_launcher(context, master))
-        points = expand(context, master, arguments, requests.explain)
+        points = expand(context, master, arguments, explain)
         if self._dry:
             from lipexp.cli.dry_run import listing
 
@@ -139,7 +140,7 @@ class _Sweep:
 
             gpus = cluster.asks_for_gpus(launcher)
             return lambda points: cluster.run(
-                points, self._groups(points, gpus), launcher, self.folder
+                points, self._groups(points, gpus), launcher, self.folder, self._tell
             )
         if kind.startswith("hydra._internal"):
             return self._here
@@ -147,6 +148,10 @@ class _Sweep:
             f"hydra/launcher: {type(launcher).__name__} is not known here; "
             f"known: {', '.join(requests.LAUNCHERS)}"
         )
+
+    def _tell(self, line: str) -> None:
+        if not self._quiet:
+            print(line, flush=True)
 
     def _here(self, points: Sequence[Point]) -> Ended:
         from lipexp.launching.pool import visible_gpus

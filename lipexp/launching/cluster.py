@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from lipexp.config import read
 from lipexp.errors import RunError, Terminated, UserError
 from lipexp.launching.points import Point
 from lipexp.runs.outcome import Outcome
+from lipexp.runs.summary import plural
 
 POLL = 1.0  # seconds between looks at the jobs
 
@@ -74,14 +76,19 @@ def asks_for_gpus(launcher) -> bool:
 
 
 def run(
-    points: Sequence[Point], groups: Sequence[Sequence[int]], launcher, folder: Path
+    points: Sequence[Point],
+    groups: Sequence[Sequence[int]],
+    launcher,
+    folder: Path,
+    tell: Callable[[str], None],
 ) -> Iterator[tuple[int, Outcome, float]]:
     """(number in ``points``, outcome, seconds) of each, as they end; the points have requests.
 
     ``groups``: numbers of points that one job computes together.  ``launcher``:
     hydra-submitit-launcher's, of which the keys are taken.  ``folder``: of the sweep; what submitit
-    writes goes to its ``.submitit``.  A job that was killed or ran out of time is failed points;
-    the others go on.  Raises UserError where there is no SLURM, and where it refuses the jobs.
+    writes goes to its ``.submitit``.  ``tell``: is told which jobs SLURM has queued.  A job that
+    was killed, or refused by its node, is failed points; the others go on.  Raises UserError where
+    there is no SLURM, and where it refuses the jobs.
     """
     home = folder / ".submitit"
     executor = _executor(launcher, home)
@@ -99,6 +106,9 @@ def run(
                     jobs = _submit(executor, points, now)
                 began = time.perf_counter()
                 running |= {job: (group, began) for job, group in zip(jobs, now, strict=True)}
+                if launcher._EXECUTOR == "slurm":
+                    array = jobs[0].job_id.partition("_")[0]
+                    tell(f"{plural(len(jobs), 'job')} queued; squeue --job {array} shows them")
             for job in [job for job in running if job.done()]:
                 group, began = running.pop(job)
                 seconds = (time.perf_counter() - began) / len(group)
@@ -173,10 +183,10 @@ def _processes_with(threads: int, stderr: Path):
 def _submit(executor, points: Sequence[Point], groups: Sequence[Sequence[int]]):
     import submitit
 
+    configs = [[points[number].request.config for number in group] for group in groups]
     try:
-        return executor.map_array(
-            Job(), [[points[number].request.config for number in group] for group in groups]
-        )
+        with redirect_stderr(io.StringIO()):  # of sbatch: the error has its words
+            return executor.map_array(Job(), configs)
     except submitit.core.utils.FailedJobError as error:
         raise UserError(
             f"hydra/launcher: the jobs were refused ({_first_line(error)}); "

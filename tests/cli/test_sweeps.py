@@ -455,6 +455,7 @@ def test_a_dry_run_says_what_is_done_and_starts_nothing(capsys, here):
         (["device=cpu,cuda"], "device takes one value in a sweep: points that differ in it alone"),
         (["task.eps=[0.1],[0.3]", "task=train"], "task.eps takes one value in a sweep"),
         (["plugins=[a],[b]"], "plugins=[a],[b]: all points have the same"),
+        (["hydra/launcher=gpus", "hydra.launcher.slot=2"], "has no key 'slot'; nearest: slots"),
         (["hydra.launcher=gpus"], "a launcher is written hydra/launcher=gpus"),
         (["lr=interval(0,1)"], "Could not"),
         (

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from lipexp.cli import composing, requests
+from lipexp.cli import composing
+from lipexp.cli.explaining import explain
 from lipexp.launching.points import expand
 
 
@@ -12,7 +13,7 @@ def points_of(words):
 
     class Listener:
         def sweep(self, context, master, arguments, seeds):
-            found.extend(expand(context, master, arguments, requests.explain))
+            found.extend(expand(context, master, arguments, explain))
 
         def __call__(self, composed):
             raise AssertionError("Hydra's own sweeper is at work")

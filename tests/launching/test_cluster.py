@@ -75,6 +75,8 @@ class Jobs:
 
 
 class Twice:
+    job_id = "42_0"
+
     def __init__(self, jobs, points):
         self._jobs, self._points, self._looks = jobs, points, 0
 
@@ -100,10 +102,11 @@ def launch(monkeypatch, tmp_path):
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1, 2, 3, 4, 5})
     (tmp_path / ".submitit").mkdir()
 
-    def start(kind, points, **keys):
+    def start(kind, points, tell=None, **keys):
         asked = [SimpleNamespace(request=SimpleNamespace(config={}))] * points
         launcher = SimpleNamespace(_EXECUTOR=kind, params=keys)
-        return cluster.run(asked, [[number] for number in range(points)], launcher, tmp_path)
+        groups = [[number] for number in range(points)]
+        return cluster.run(asked, groups, launcher, tmp_path, tell)
 
     return jobs, start
 
@@ -120,8 +123,10 @@ def test_this_machine_has_as_many_jobs_at_once_as_cores_for_them(launch, each, a
 
 def test_slurm_is_given_all_jobs_as_one_array(launch):
     jobs, start = launch
-    assert len(list(start("slurm", 20, cpus_per_task=4))) == 20
+    told = []
+    assert len(list(start("slurm", 20, told.append, cpus_per_task=4))) == 20
     assert (jobs.calls, jobs.most) == (1, 20)
+    assert told == ["20 jobs queued; squeue --job 42 shows them"]
 
 
 def test_jobs_that_run_are_cancelled_when_nobody_listens_any_more(launch):
@@ -190,6 +195,21 @@ def test_ctrl_c_ends_the_jobs_with_one_line(here):
     assert (out, err) == ("", "lipexp: interrupted; 0 points done; the same command goes on\n")
 
 
+@pytest.mark.parametrize(
+    ("word", "line"),
+    [
+        ("gpus_per_nod=0", "hydra/launcher=slurm has no key 'gpus_per_nod'; nearest: gpus_per_no"),
+        ("timeout_min=x", "hydra.launcher.timeout_min=x: Value 'x' of type 'str' could not be"),
+    ],
+)
+def test_a_launchers_key_that_makes_no_sense_is_one_line(capsys, here, word, line):
+    words = ("run", "-m", *SMALL, "hydra/launcher=slurm", f"hydra.launcher.{word}")
+    status, out, err = run(capsys, *words)
+    assert (status, out) == (2, "")
+    assert err.startswith(f"lipexp: {line}")
+    assert len(err.splitlines()) == 1
+
+
 def test_jobs_that_a_cluster_refuses_are_one_line(capsys, here, monkeypatch):
     tools = here / "tools"
     tools.mkdir()
@@ -200,5 +220,7 @@ def test_jobs_that_a_cluster_refuses_are_one_line(capsys, here, monkeypatch):
     monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
     status, out, err = run(capsys, "run", "-m", *SMALL, "seed=0,1", "hydra/launcher=slurm")
     assert (status, out) == (2, "")
-    assert "the jobs were refused (sbatch: error: Invalid account)" in err
+    line = "the jobs were refused (sbatch: error: Invalid account)"
+    assert err.startswith(f"lipexp: hydra/launcher: {line}; ")
+    assert len(err.splitlines()) == 1
     assert os.listdir(here) == ["tools"]
