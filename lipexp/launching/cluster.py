@@ -190,7 +190,7 @@ def _submit(executor, points: Sequence[Point], groups: Sequence[Sequence[int]]):
     except submitit.core.utils.FailedJobError as error:
         raise UserError(
             f"hydra/launcher: the jobs were refused ({_first_line(error)}); "
-            "hydra.launcher.partition, account, timeout_min, ... say what is asked for"
+            "hydra.launcher.partition, account, gpus_per_node, ... say what is asked for"
         ) from error
 
 
