@@ -47,12 +47,6 @@ class Page(HTMLParser):
         return json.loads(self.texts["script"][0])
 
 
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def collected(*argv):
     assert main(["runs", "--out", "o", *argv]) == 0
     with open("o/report.html", encoding="utf-8") as file:

@@ -27,12 +27,6 @@ from tests.cli.golden import GOLDEN, compare, filtered, run, transcript
 SMALL = ("depth=4", "width=8", "batch=20")
 
 
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def the_folder(here) -> Path:
     (folder,) = (here / "outputs/runs/probe").iterdir()
     return folder

@@ -32,12 +32,6 @@ SMALL = ("depth=3", "width=8", "batch=20")
 SEEDS = "seed=0,1,2"
 
 
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 @pytest.mark.parametrize(
     "words",
     [

@@ -25,12 +25,6 @@ SMALL = ("depth=3", "width=8", "batch=20")
 LOCAL = "hydra/launcher=submitit_local"
 
 
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def tables_of(here):
     """(table, the table of the same run alone) of each run."""
     tables = sorted((here / "outputs/runs").rglob("layers.csv"))
