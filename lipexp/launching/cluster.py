@@ -6,7 +6,7 @@ import io
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stderr
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from lipexp.runs.outcome import Outcome
 from lipexp.runs.summary import plural
 
 POLL = 1.0  # seconds between looks at the jobs
+LONGEST_ARRAY = 1000  # jobs; SLURM's MaxArraySize is 1001 where nobody has set it
 
 
 class Job:
@@ -107,8 +108,9 @@ def run(
                 began = time.perf_counter()
                 running |= {job: (group, began) for job, group in zip(jobs, now, strict=True)}
                 if launcher._EXECUTOR == "slurm":
-                    array = jobs[0].job_id.partition("_")[0]
-                    tell(f"{plural(len(jobs), 'job')} queued; squeue --job {array} shows them")
+                    arrays = dict.fromkeys(job.job_id.partition("_")[0] for job in jobs)
+                    shown = f"squeue --job {','.join(arrays)} shows them"
+                    tell(f"{plural(len(jobs), 'job')} queued; {shown}")
             for job in [job for job in running if job.done()]:
                 group, began = running.pop(job)
                 seconds = (time.perf_counter() - began) / len(group)
@@ -117,8 +119,7 @@ def run(
             if running:
                 time.sleep(POLL)
     except BaseException:
-        for job in running:
-            job.cancel(check=False)
+        _cancel(running)
         raise
 
 
@@ -180,18 +181,29 @@ def _processes_with(threads: int, stderr: Path):
             os.environ["OMP_NUM_THREADS"] = before
 
 
-def _submit(executor, points: Sequence[Point], groups: Sequence[Sequence[int]]):
+def _submit(executor, points: Sequence[Point], groups: Sequence[Sequence[int]]) -> list:
     import submitit
 
+    jobs = []
     configs = [[points[number].request.config for number in group] for group in groups]
     try:
         with redirect_stderr(io.StringIO()):  # of sbatch: the error has its words
-            return executor.map_array(Job(), configs)
-    except submitit.core.utils.FailedJobError as error:
+            for start in range(0, len(configs), LONGEST_ARRAY):
+                jobs += executor.map_array(Job(), configs[start : start + LONGEST_ARRAY])
+    except BaseException as error:
+        _cancel(jobs)  # the arrays before this one
+        if not isinstance(error, submitit.core.utils.FailedJobError):
+            raise
         raise UserError(
             f"hydra/launcher: the jobs were refused ({_first_line(error)}); "
             "hydra.launcher.partition, account, gpus_per_node, ... say what is asked for"
         ) from error
+    return jobs
+
+
+def _cancel(jobs: Iterable) -> None:
+    for job in jobs:
+        job.cancel(check=False)
 
 
 def _outcomes(job, group: Sequence[int], points: Sequence[Point]) -> list[Outcome]:

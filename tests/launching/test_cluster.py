@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
+from lipexp.errors import UserError
 from lipexp.launching import cluster
 from lipexp.runs.outcome import Outcome
 from lipexp.runs.probe import task
@@ -121,6 +122,24 @@ def test_slurm_is_given_all_jobs_as_one_array(launch):
     assert len(list(start("slurm", 20, told.append, cpus_per_task=4))) == 20
     assert (jobs.calls, jobs.most) == (1, 20)
     assert told == ["20 jobs queued; squeue --job 42 shows them"]
+
+
+def test_more_jobs_than_an_array_takes_are_several(launch, monkeypatch):
+    jobs, start = launch
+    monkeypatch.setattr(cluster, "LONGEST_ARRAY", 8)
+    assert len(list(start("slurm", 20, lambda line: None))) == 20
+    assert (jobs.calls, jobs.most) == (3, 20)
+    accepted = jobs.map_array
+
+    def refuses_the_second(function, configs):
+        if jobs.calls == 4:
+            raise submitit.core.utils.FailedJobError("no more")
+        return accepted(function, configs)
+
+    monkeypatch.setattr(jobs, "map_array", refuses_the_second)
+    with pytest.raises(UserError, match="the jobs were refused"):
+        next(start("slurm", 20, lambda line: None))
+    assert jobs.cancelled == 8
 
 
 def test_jobs_that_run_are_cancelled_when_nobody_listens_any_more(launch):
