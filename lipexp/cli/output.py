@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 NOBODY = (errno.EPIPE, errno.EIO)  # the reader of a pipe, or the terminal, has gone
 
@@ -52,6 +53,12 @@ class Outlet(io.TextIOWrapper):
         except OSError as error:
             self._failure = error
             os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
+
+
+def tell(line: str, stream: TextIO) -> None:
+    """Writes a line at once, in one piece: `print` may be interrupted before the line's end."""
+    stream.write(f"{line}\n")
+    stream.flush()
 
 
 def install() -> None:

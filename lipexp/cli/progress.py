@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from lipexp.cli import interrupts
+from lipexp.cli.output import tell
 from lipexp.runs.job import Progress, Silent
 
 
@@ -21,7 +22,7 @@ class _Lines(_Checked):
     """What stays is written to stderr, without control characters."""
 
     def line(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+        tell(text, sys.stderr)
 
 
 @contextmanager

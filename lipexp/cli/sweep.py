@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 from lipexp import collector
 from lipexp.cli import composing, interrupts, requests
 from lipexp.cli.explaining import explain
+from lipexp.cli.output import tell
 from lipexp.cli.progress import progress_bar
 from lipexp.cli.sweep_rows import Report, Row, closing, write
 from lipexp.errors import RunError, UserError
@@ -151,7 +153,7 @@ class _Sweep:
 
     def _tell(self, line: str) -> None:
         if not self._quiet:
-            print(line, flush=True)
+            tell(line, sys.stdout)
 
     def _here(self, points: Sequence[Point]) -> Ended:
         from lipexp.launching.pool import visible_gpus

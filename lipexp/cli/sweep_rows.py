@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from lipexp.cli.output import tell
 from lipexp.errors import RunError
 from lipexp.files import write_text
 from lipexp.runs.outcome import Outcome
@@ -49,9 +50,9 @@ class Report:
     def _line(self, number: int, row: Row) -> None:
         line = f"[{number}] {row.state:<8}{row.asked}"
         if row.state == "failed":
-            print(f"{line}: {row.outcome.line}", file=sys.stderr, flush=True)
+            tell(f"{line}: {row.outcome.line}", sys.stderr)
         else:
-            print(f"{line}  {row.outcome.folder}  {row.seconds:.1f} s", flush=True)
+            tell(f"{line}  {row.outcome.folder}  {row.seconds:.1f} s", sys.stdout)
 
 
 def write(rows: list[Row], folder: Path) -> Path:

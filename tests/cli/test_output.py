@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pty
 import signal
@@ -10,6 +11,8 @@ import sys
 from contextlib import contextmanager
 
 import pytest
+
+from lipexp.cli import output
 
 POINTS = ["depth=2", "width=8", "batch=5", "init=sometimes", "init.fails=false,true,0"]
 PLUGIN = """
@@ -21,6 +24,18 @@ def sometimes(shape, generator, fails=False):
         raise RuntimeError("asked to")
     return generator.standard_normal(shape)
 """
+
+
+def test_a_line_is_written_in_one_piece_with_its_end():
+    class Interrupted(io.StringIO):
+        def write(self, text):
+            super().write(text)
+            raise KeyboardInterrupt
+
+    stream = Interrupted()
+    with pytest.raises(KeyboardInterrupt):
+        output.tell("epoch 1", stream)
+    assert stream.getvalue() == "epoch 1\n"
 
 
 @contextmanager
