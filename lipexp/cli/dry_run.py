@@ -44,9 +44,13 @@ def listing(points: Sequence[Point]) -> str:
 
 
 def _took(summary: Mapping[str, Any]) -> list[float]:
-    """The seconds that a run took; a training that was stopped counts its last attempt alone."""
-    told = [summary.get(key) for key in ("seconds", "training_seconds")]
-    return [max(numbers)] if (numbers := [x for x in told if isinstance(x, (int, float))]) else []
+    """The seconds that a run took, where they are told.
+
+    ``seconds`` are those of the last attempt; ``training_seconds``, of all epochs, may be more.
+    """
+    told = (summary.get(key) for key in ("seconds", "training_seconds"))
+    numbers = [number for number in told if isinstance(number, (int, float))]
+    return [max(numbers)] if numbers else []
 
 
 def _duration(seconds: float) -> str:

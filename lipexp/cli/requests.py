@@ -7,12 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from lipexp.config import (
-    GROUPS,
-    KEYS,
-    choices,
-    conf_folder,
-)
+from lipexp.config import GROUPS, KEYS, choices, conf_folder
 from lipexp.errors import UserError
 from lipexp.registry import hint
 

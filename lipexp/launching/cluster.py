@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stderr
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ class Job:
 
         from lipexp.runs.execute import execute_together
 
-        _leave_runs_alone()
+        _leave_past_the_run()
         requests = [read(config) for config in configs]
         try:
             return list(execute_together(requests))
@@ -52,7 +53,7 @@ class Job:
         return submitit.helpers.DelayedSubmission(self, configs)
 
 
-def _leave_runs_alone() -> None:
+def _leave_past_the_run() -> None:
     """Makes submitit's handler, which ends a job by an exception, do so past what a run catches.
 
     A run takes SystemExit for a layer's own and tells it as its failure.
@@ -96,7 +97,7 @@ def run(
     at_once, surroundings = len(groups), nullcontext
     if launcher._EXECUTOR == "local":  # where submitit starts whatever it is given
         at_once, threads = _shares(len(groups), launcher.params.get("cpus_per_task"))
-        surroundings = lambda: _processes_with(threads, home / "controllers.log")  # noqa: E731
+        surroundings = partial(_processes_with, threads, home / "controllers.log")
     waiting, running = list(groups), {}
     try:
         while waiting or running:

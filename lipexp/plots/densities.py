@@ -17,7 +17,8 @@ def draw_densities(
     densities: Sequence[tuple[np.ndarray, np.ndarray]],
     label: str,
 ) -> float:
-    """Draws (edges, density over them) of each panel of a grid; the rest of the panels vanish.
+    """Draws (edges, density) of each panel, (bins + 1,) and (bins,), in units of the root mean
+    square; panels of the grid beyond these vanish.
 
     Panels share their axes, and y is left to whoever calls.  Returns the highest density.
     """
